@@ -1,0 +1,45 @@
+//! Records, times, secrets, the two ports and the session flow of tokenkeep. No I/O, no driver.
+//!
+//! - The vocabulary: [`DeviceId`], [`Credential`], [`Email`], [`TokenRecord`], [`Timestamp`], [`Standing`].
+//! - The ports: [`TokenStore`] (who keeps records) and [`Issuer`] (who grants and renews tokens).
+//!   Their documentation is the contract that every implementation is tested against.
+//! - The flow: [`Sessions`] (login, resume, refresh, renew, logout, devices), written once over the ports.
+//! - Storage format: [`codec`] and [`keyring`], shared by every store.
+//! - HTTP vocabulary: [`wire`], shared by the server and the client.
+
+pub mod codec;
+mod device;
+mod email;
+mod error;
+pub mod event;
+mod issuer;
+pub mod keyring;
+mod record;
+pub mod sessions;
+mod store;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+mod time;
+mod token;
+pub mod wire;
+
+pub use device::{
+    Credential, DeviceId, DeviceSecret, InvalidCredential, InvalidDeviceId, RandomUnavailable,
+    StoreId, Verifier,
+};
+pub use email::{Email, InvalidEmail};
+pub use error::{Error, SharedCause};
+pub use event::{Event, EventKind};
+pub use issuer::{Grant, Issuer, IssuerError, Refusal, Renewal, Rotation};
+pub use keyring::KeyRing;
+pub use record::{
+    ClientInfo, EndReason, InvalidLabel, Label, Leeway, RefreshIntent, Standing, TokenRecord,
+    Version,
+};
+pub use sessions::{Session, Sessions};
+pub use store::{
+    Ceiling, CeilingPolicy, Cursor, Ended, HolderId, Insert, InsertOutcome, LeaseOutcome, Lookup,
+    Page, Release, RemoveOutcome, Removed, ReplaceOutcome, StoreError, StoreStats, TokenStore,
+};
+pub use time::{Clock, InvalidTimestamp, ManualClock, SystemClock, Timestamp};
+pub use token::{AccessToken, InvalidToken, Password, RefreshToken, SpentToken, TokenType};

@@ -1,0 +1,234 @@
+//! Instants and the clocks that tell them; the only file that reads a clock or names chrono.
+
+use std::fmt;
+use std::ops::Add;
+use std::str::FromStr;
+use std::sync::Mutex;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// An instant of the wall clock: whole microseconds since 1970-01-01T00:00:00Z.
+///
+/// Arithmetic saturates: an absurd lifetime gives a far instant, never a panic or a wrap.
+/// Written and read as RFC 3339 in UTC.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(i64);
+
+impl Timestamp {
+    /// The latest instant that RFC 3339 can write: the end of the year 9999.
+    pub const MAX: Self = Self(253_402_300_799_999_999);
+
+    /// The instant `micros` microseconds after the epoch, capped at [`Timestamp::MAX`].
+    #[must_use]
+    pub const fn from_unix_micros(micros: i64) -> Self {
+        if micros > Self::MAX.0 { Self::MAX } else { Self(micros) }
+    }
+
+    /// The instant `seconds` seconds after the epoch, capped at [`Timestamp::MAX`].
+    #[must_use]
+    pub const fn from_unix_seconds(seconds: i64) -> Self {
+        Self::from_unix_micros(seconds.saturating_mul(1_000_000))
+    }
+
+    /// Microseconds since the epoch.
+    #[must_use]
+    pub const fn as_unix_micros(self) -> i64 {
+        self.0
+    }
+
+    /// The time from `earlier` to `self`; zero if `earlier` is later.
+    #[must_use]
+    pub fn duration_since(self, earlier: Self) -> Duration {
+        Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+
+    /// The instant `duration` before this one.
+    #[must_use]
+    pub fn saturating_sub(self, duration: Duration) -> Self {
+        Self(self.0.saturating_sub(micros(duration)))
+    }
+}
+
+impl Add<Duration> for Timestamp {
+    type Output = Self;
+
+    fn add(self, duration: Duration) -> Self {
+        Self::from_unix_micros(self.0.saturating_add(micros(duration)))
+    }
+}
+
+/// RFC 3339 in UTC with the microseconds that are there, e.g. `2025-09-06T19:01:45.165131Z`.
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match DateTime::<Utc>::from_timestamp_micros(self.0) {
+            Some(instant) => f.write_str(&instant.to_rfc3339_opts(SecondsFormat::AutoSi, true)),
+            None => write!(f, "{}us", self.0),
+        }
+    }
+}
+
+/// The text was not an RFC 3339 instant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not an RFC 3339 instant")]
+pub struct InvalidTimestamp;
+
+impl FromStr for Timestamp {
+    type Err = InvalidTimestamp;
+
+    fn from_str(text: &str) -> Result<Self, InvalidTimestamp> {
+        let instant = DateTime::parse_from_rfc3339(text).map_err(|_| InvalidTimestamp)?;
+        Ok(Self::from_unix_micros(instant.timestamp_micros()))
+    }
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// Tells the time.
+pub trait Clock: Send + Sync + 'static {
+    /// The wall clock. It may leap in either direction.
+    fn now(&self) -> Timestamp;
+
+    /// Time since some fixed instant in the life of this process. It never goes back.
+    fn monotonic(&self) -> Duration;
+}
+
+/// The operating system's clocks.
+#[derive(Clone, Copy, Debug)]
+pub struct SystemClock {
+    started: Instant,
+}
+
+impl SystemClock {
+    /// A clock whose monotonic time begins here.
+    #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "SystemClock is the one place that reads it")]
+    pub fn new() -> Self {
+        Self { started: Instant::now() }
+    }
+}
+
+impl Default for SystemClock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Clock for SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "SystemClock is the one place that reads it")]
+    fn now(&self) -> Timestamp {
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Timestamp::default() + since_epoch
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.started.elapsed()
+    }
+}
+
+/// A clock that stands still until it is told to move: for tests, and for replaying a run.
+#[derive(Debug)]
+pub struct ManualClock {
+    hands: Mutex<Hands>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Hands {
+    wall: Timestamp,
+    monotonic: Duration,
+}
+
+impl ManualClock {
+    /// A clock that says `now`.
+    #[must_use]
+    pub fn new(now: Timestamp) -> Self {
+        Self { hands: Mutex::new(Hands { wall: now, monotonic: Duration::ZERO }) }
+    }
+
+    /// Lets `duration` pass on both clocks.
+    pub fn advance(&self, duration: Duration) {
+        self.move_hands(|hands| {
+            hands.wall = hands.wall + duration;
+            hands.monotonic = hands.monotonic.saturating_add(duration);
+        });
+    }
+
+    /// Sets the wall clock alone, as an administrator or a bad time server does.
+    pub fn leap_to(&self, wall: Timestamp) {
+        self.move_hands(|hands| hands.wall = wall);
+    }
+
+    fn move_hands(&self, change: impl FnOnce(&mut Hands)) {
+        change(&mut self.hands.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
+    }
+
+    fn hands(&self) -> Hands {
+        *self.hands.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl Clock for ManualClock {
+    fn now(&self) -> Timestamp {
+        self.hands().wall
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.hands().monotonic
+    }
+}
+
+impl<C: Clock + ?Sized> Clock for std::sync::Arc<C> {
+    fn now(&self) -> Timestamp {
+        (**self).now()
+    }
+
+    fn monotonic(&self) -> Duration {
+        (**self).monotonic()
+    }
+}
+
+fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rfc3339_round_trips_to_the_microsecond() {
+        for text in ["2025-09-06T19:01:45.165131Z", "1970-01-01T00:00:00Z", "9999-12-31T23:59:59Z"]
+        {
+            assert_eq!(text.parse::<Timestamp>().unwrap().to_string(), text);
+        }
+        assert!("yesterday".parse::<Timestamp>().is_err());
+    }
+
+    #[test]
+    fn absurd_lifetimes_saturate() {
+        let now = Timestamp::from_unix_seconds(1_700_000_000);
+        assert_eq!(now + Duration::MAX, Timestamp::MAX);
+        assert_eq!(now.duration_since(Timestamp::MAX), Duration::ZERO);
+        assert_eq!(Timestamp::MAX.to_string(), "9999-12-31T23:59:59.999999Z");
+    }
+
+    #[test]
+    fn a_leap_moves_the_wall_clock_only() {
+        let clock = ManualClock::new(Timestamp::from_unix_seconds(100));
+        clock.advance(Duration::from_secs(5));
+        clock.leap_to(Timestamp::from_unix_seconds(9_000));
+        assert_eq!(clock.now(), Timestamp::from_unix_seconds(9_000));
+        assert_eq!(clock.monotonic(), Duration::from_secs(5));
+    }
+}
