@@ -61,6 +61,9 @@ pub struct TokenRecord {
     pub created_at: Timestamp,
     /// When the device was last used. May be behind by the touch interval.
     pub last_seen_at: Timestamp,
+    /// When the visit before this one ended: what is newer is news to the user. Absent during
+    /// the first visit.
+    pub previous_visit_at: Option<Timestamp>,
     /// When the session ends however much it is used, if that is limited.
     pub absolute_expires_at: Option<Timestamp>,
     /// How long the session lives without use, if that is limited.
@@ -89,6 +92,15 @@ impl TokenRecord {
         now >= self.dies_at()
     }
 
+    /// Notes that the device was used at `now`; a use after half an hour without one begins a
+    /// new visit. An instant before the last use changes nothing.
+    pub fn touch(&mut self, now: Timestamp) {
+        if now.duration_since(self.last_seen_at) >= VISIT_GAP {
+            self.previous_visit_at = Some(self.last_seen_at);
+        }
+        self.last_seen_at = self.last_seen_at.max(now);
+    }
+
     /// What the record is good for at `now`.
     #[must_use]
     pub fn standing(&self, now: Timestamp, leeway: &Leeway) -> Standing {
@@ -103,6 +115,9 @@ impl TokenRecord {
         }
     }
 }
+
+/// How long a device is unused between two visits.
+const VISIT_GAP: Duration = Duration::from_secs(30 * 60);
 
 /// What a record is good for at an instant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,9 +155,9 @@ impl Leeway {
     #[must_use]
     pub fn of(&self, record: &TokenRecord) -> Duration {
         let life = record.access_expires_at.duration_since(record.access_issued_at);
-        let full = self.longest.min(life / 100 * self.percent.min(100));
+        let full = self.longest.min(life.saturating_mul(self.percent.min(100)) / 100);
         let spread = u32::from(record.device_id.as_bytes().last().copied().unwrap_or(0));
-        full / 2 + full / 2 / 255 * spread
+        full / 2 + (full / 2).saturating_mul(spread) / 255
     }
 }
 
@@ -161,8 +176,13 @@ impl ClientInfo {
     #[must_use]
     pub fn new(user_agent: Option<&str>, address: Option<IpAddr>) -> Self {
         let clean = |text: &str| {
-            let mut kept: String = text.chars().filter(|c| !c.is_control()).collect();
-            kept.truncate(kept.floor_char_boundary(Self::MAX_USER_AGENT_LEN));
+            let mut kept = String::new();
+            for c in text.chars().filter(|c| !c.is_control()) {
+                if kept.len() + c.len_utf8() > Self::MAX_USER_AGENT_LEN {
+                    break;
+                }
+                kept.push(c);
+            }
             kept.into_boxed_str()
         };
         Self { user_agent: user_agent.map(clean).filter(|kept| !kept.is_empty()), address }
@@ -314,5 +334,90 @@ impl EndReason {
 impl fmt::Display for EndReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::record;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_unix_seconds(seconds)
+    }
+
+    /// A record that logged in at 0, with an access token until 1000 and a refresh token until
+    /// 5000; its device's leeway is the whole of it.
+    fn example() -> TokenRecord {
+        let mut record = record(DeviceId::from_bytes([255; 16]), "a@b", at(0));
+        record.access_expires_at = at(1000);
+        record.refresh_expires_at = at(5000);
+        record
+    }
+
+    #[test]
+    fn standing_changes_at_the_very_instant() {
+        let (record, leeway) = (example(), Leeway::default());
+        for (seconds, expected) in [
+            (0, Standing::Usable),
+            (939, Standing::Usable),
+            (940, Standing::Fading),
+            (999, Standing::Fading),
+            (1000, Standing::Refreshable),
+            (4999, Standing::Refreshable),
+            (5000, Standing::Expired),
+        ] {
+            assert_eq!(record.standing(at(seconds), &leeway), expected, "at {seconds}");
+        }
+    }
+
+    #[test]
+    fn the_earliest_limit_ends_the_record() {
+        let mut record = example();
+        assert_eq!(record.dies_at(), at(5000));
+        record.absolute_expires_at = Some(at(4000));
+        assert_eq!(record.dies_at(), at(4000));
+        record.idle_limit = Some(Duration::from_secs(600));
+        assert_eq!(record.dies_at(), at(600));
+        record.touch(at(500));
+        assert_eq!(record.dies_at(), at(1100));
+    }
+
+    #[test]
+    fn leeway_is_a_share_of_a_short_life_and_spread_by_device() {
+        let mut record = example();
+        record.access_expires_at = at(100);
+        let leeway = Leeway::default();
+        assert_eq!(leeway.of(&record), Duration::from_secs(10));
+        record.device_id = DeviceId::from_bytes([0; 16]);
+        assert_eq!(leeway.of(&record), Duration::from_secs(5), "half of it at the least");
+    }
+
+    #[test]
+    fn a_visit_begins_after_half_an_hour_without_one() {
+        let mut record = example();
+        record.touch(at(60));
+        assert_eq!(record.previous_visit_at, None);
+        record.touch(at(60 + 1800));
+        assert_eq!(record.previous_visit_at, Some(at(60)));
+        record.touch(at(100));
+        assert_eq!(record.last_seen_at, at(1860), "time does not go back");
+    }
+
+    #[test]
+    fn what_a_client_says_is_cut_and_cleaned() {
+        let long = format!("a\u{1b}[31m{}", "\u{e9}".repeat(300));
+        let client = ClientInfo::new(Some(&long), None);
+        let kept = client.user_agent().unwrap();
+        assert!(kept.len() <= ClientInfo::MAX_USER_AGENT_LEN && !kept.contains('\u{1b}'));
+        assert_eq!(ClientInfo::new(Some("\n"), None).user_agent(), None);
+    }
+
+    #[test]
+    fn reasons_keep_their_numbers() {
+        for reason in EndReason::ALL {
+            assert_eq!(EndReason::from_code(reason.code()), Some(reason));
+        }
+        assert_eq!(EndReason::from_code(8), None);
     }
 }

@@ -1,8 +1,88 @@
-//! The session flow.
+//! The session flow: login, resume, refresh, renew, logout and devices, once, over the two ports.
 
+mod attempt;
+mod breaker;
+mod devices;
+mod flight;
+mod login;
+mod logout;
+mod refresh;
+mod resume;
+mod settings;
+mod settle;
+
+use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
-use crate::TokenRecord;
+use tokio::sync::Semaphore;
+use tokio_util::task::TaskTracker;
+
+use crate::event::{Events, Subscription};
+use crate::{Clock, EventKind, Issuer, Timestamp, TokenRecord, TokenStore};
+use breaker::Breaker;
+use flight::Flights;
+
+pub use devices::Devices;
+pub use login::{LoggedIn, LoginRequest};
+pub use settings::Settings;
+
+/// The session flow over a store and an issuer. Cloning a handle is cheap.
+///
+/// Refreshes run in tasks of their own, so its methods must be called within a tokio runtime.
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use tokenkeep_core::sessions::{LoginRequest, Settings};
+/// # use tokenkeep_core::testing::{FakeIssuer, MemoryStore};
+/// # use tokenkeep_core::{ClientInfo, ManualClock, Password, Sessions, Timestamp};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), tokenkeep_core::Error> {
+/// # let clock = Arc::new(ManualClock::new(Timestamp::from_unix_seconds(1_700_000_000)));
+/// # let issuer = FakeIssuer::new();
+/// let sessions = Sessions::new(MemoryStore::new(), issuer, clock, Settings::default());
+/// let login = sessions
+///     .login(LoginRequest {
+///         username: "ada@example.org".into(),
+///         password: Password::new("correct horse"),
+///         presented: None,
+///         client: ClientInfo::default(),
+///     })
+///     .await?;
+/// // The cookie holds `login.credential`; every request comes back with it.
+/// let session = sessions.resume(&login.credential).await?;
+/// assert_eq!(session.record().email.as_str(), "ada@example.org");
+/// # Ok(())
+/// # }
+/// ```
+pub struct Sessions<S, I> {
+    inner: Arc<Inner<S, I>>,
+}
+
+struct Inner<S, I> {
+    store: S,
+    issuer: I,
+    clock: Arc<dyn Clock>,
+    settings: Settings,
+    events: Events,
+    breaker: Breaker,
+    flights: Flights,
+    /// Bounds the refreshes that are with the issuer at one time.
+    permits: Semaphore,
+    /// Background refreshes need one of these as well: requests never wait behind all of them.
+    background_permits: Semaphore,
+    tasks: TaskTracker,
+    closing: AtomicBool,
+    counters: Counters,
+}
+
+#[derive(Debug, Default)]
+struct Counters {
+    logins: AtomicU64,
+    refreshes_done: AtomicU64,
+    refreshes_failed: AtomicU64,
+}
 
 /// A session that may go on.
 #[derive(Clone, Debug)]
@@ -11,13 +91,140 @@ pub struct Session {
 }
 
 impl Session {
-    /// The record behind the session.
+    /// The record behind the session, its access token included.
     #[must_use]
     pub fn record(&self) -> &TokenRecord {
         &self.record
     }
 }
 
-/// The session flow over a store and an issuer.
-#[derive(Clone, Debug)]
-pub struct Sessions<S, I>(S, I);
+impl From<Arc<TokenRecord>> for Session {
+    fn from(record: Arc<TokenRecord>) -> Self {
+        Self { record }
+    }
+}
+
+/// What the flow has done since it was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlowStats {
+    /// Logins.
+    pub logins: u64,
+    /// Refreshes that stored a new pair.
+    pub refreshes_done: u64,
+    /// Refreshes that failed without a verdict.
+    pub refreshes_failed: u64,
+    /// Refreshes under way.
+    pub refreshes_in_flight: usize,
+}
+
+impl<S: TokenStore, I: Issuer> Sessions<S, I> {
+    /// The flow over `store` and `issuer`, by `clock`.
+    #[must_use]
+    pub fn new(store: S, issuer: I, clock: Arc<dyn Clock>, settings: Settings) -> Self {
+        let concurrency = settings.concurrent_refreshes.get();
+        let inner = Inner {
+            store,
+            issuer,
+            clock,
+            events: Events::default(),
+            breaker: Breaker::default(),
+            flights: Flights::default(),
+            permits: Semaphore::new(concurrency),
+            background_permits: Semaphore::new(concurrency.div_ceil(2)),
+            tasks: TaskTracker::new(),
+            closing: AtomicBool::new(false),
+            counters: Counters::default(),
+            settings,
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// The store under the flow.
+    #[must_use]
+    pub fn store(&self) -> &S {
+        &self.inner.store
+    }
+
+    /// The issuer under the flow.
+    #[must_use]
+    pub fn issuer(&self) -> &I {
+        &self.inner.issuer
+    }
+
+    /// The instant that the flow goes by.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.inner.clock.now()
+    }
+
+    /// Listens to what happens to sessions, from here on or from after an event's number.
+    #[must_use]
+    pub fn subscribe(&self, after: Option<u64>) -> Subscription {
+        self.inner.events.subscribe(after)
+    }
+
+    /// What the flow has done so far.
+    #[must_use]
+    pub fn stats(&self) -> FlowStats {
+        let counters = &self.inner.counters;
+        FlowStats {
+            logins: counters.logins.load(Ordering::Relaxed),
+            refreshes_done: counters.refreshes_done.load(Ordering::Relaxed),
+            refreshes_failed: counters.refreshes_failed.load(Ordering::Relaxed),
+            refreshes_in_flight: self.inner.flights.len(),
+        }
+    }
+
+    /// Starts no further refresh, and waits until those under way have stored what they got.
+    pub async fn shutdown(&self) {
+        self.inner.closing.store(true, Ordering::Release);
+        self.inner.tasks.close();
+        self.inner.tasks.wait().await;
+    }
+
+    fn is_closing(&self) -> bool {
+        self.inner.closing.load(Ordering::Acquire)
+    }
+
+    fn tell(&self, record: &TokenRecord, kind: EventKind) {
+        self.inner.events.send(self.now(), &record.email, record.device_id, kind);
+    }
+
+    /// Tells the issuer that the tokens of ended sessions are not needed any more. Best effort:
+    /// bounded in time, and nobody waits for it.
+    fn revoke(&self, ended: Vec<Arc<TokenRecord>>) {
+        if ended.is_empty() {
+            return;
+        }
+        let this = self.clone();
+        self.inner.tasks.spawn(async move {
+            for record in ended {
+                let call = this.inner.issuer.revoke(&record.refresh_token);
+                if !matches!(tokio::time::timeout(REVOKE_DEADLINE, call).await, Ok(Ok(()))) {
+                    tracing::warn!(device = %record.device_id, "the auth server was not told that a session ended");
+                }
+            }
+        });
+    }
+}
+
+impl<S, I> Clone for Sessions<S, I> {
+    fn clone(&self) -> Self {
+        Self { inner: Arc::clone(&self.inner) }
+    }
+}
+
+impl<S, I> fmt::Debug for Sessions<S, I> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sessions").field("settings", &self.inner.settings).finish_non_exhaustive()
+    }
+}
+
+/// How long the issuer may take to hear of an ended session.
+const REVOKE_DEADLINE: Duration = Duration::from_secs(2);
+
+/// The outcome of a refresh, as everybody who waited for it gets it.
+type Outcome = Result<Arc<TokenRecord>, crate::Error>;
+
+#[cfg(test)]
+mod tests;

@@ -54,7 +54,7 @@ pub trait TokenStore: Clone + Send + Sync + 'static {
     /// Replaces the live record of `record.device_id` if it still has version `expected`.
     ///
     /// The stored version becomes `expected.next()`, whatever `record.version` says.
-    /// The store keeps its own refresh intent and the later `last_seen_at`; with
+    /// The store keeps its own refresh intent and notes of use; with
     /// `release: Some(holder)` the intent goes in the same write if `holder` has it.
     fn replace(
         &self,
@@ -90,7 +90,8 @@ pub trait TokenStore: Clone + Send + Sync + 'static {
         now: Timestamp,
     ) -> impl Future<Output = Result<Vec<Arc<TokenRecord>>, StoreError>> + Send;
 
-    /// Notes that `device` was used at `now`. Never changes the version; may be lost.
+    /// Notes that `device` was used at `now`, as [`TokenRecord::touch`] says. Never changes the
+    /// version; may be lost.
     fn touch(
         &self,
         device: DeviceId,

@@ -121,7 +121,7 @@ pub struct DeviceBody {
     pub session_expires_at: Timestamp,
     /// Whether it is the device that asks.
     pub current: bool,
-    /// Whether it logged in since the asking device was last used.
+    /// Whether it logged in after the asking device's visit before this one.
     pub new_since_last_visit: bool,
 }
 
@@ -130,7 +130,7 @@ impl DeviceBody {
     #[must_use]
     pub fn new(record: &TokenRecord, asking: Option<&TokenRecord>) -> Self {
         let current = asking.is_some_and(|asking| asking.device_id == record.device_id);
-        let seen_at = asking.map(|asking| asking.last_seen_at);
+        let known_at = asking.map(|a| a.previous_visit_at.unwrap_or(a.created_at));
         Self {
             device_id: record.device_id,
             label: record.label.as_ref().map(|label| label.as_str().to_owned()),
@@ -140,7 +140,7 @@ impl DeviceBody {
             last_seen_at: record.last_seen_at,
             session_expires_at: record.dies_at(),
             current,
-            new_since_last_visit: !current && seen_at.is_some_and(|at| record.created_at > at),
+            new_since_last_visit: !current && known_at.is_some_and(|at| record.created_at > at),
         }
     }
 }

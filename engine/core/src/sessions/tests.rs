@@ -1,0 +1,1 @@
+//! The flow, claim by claim.
