@@ -1,1 +1,183 @@
-//! The conformance suite of stores.
+//! The contract of [`TokenStore`] as tests: every store passes the same claims.
+//!
+//! A store's tests give a [`Fixture`] and say [`store_conformance!`](crate::store_conformance):
+//!
+//! ```
+//! # use std::sync::Arc;
+//! use tokenkeep_core::testing::MemoryStore;
+//! use tokenkeep_core::testing::conformance::{Fixture, START};
+//! use tokenkeep_core::ManualClock;
+//!
+//! struct InMemory(MemoryStore, Arc<ManualClock>);
+//!
+//! impl Fixture for InMemory {
+//!     type Store = MemoryStore;
+//!     async fn open() -> Self {
+//!         Self(MemoryStore::new(), Arc::new(ManualClock::new(START)))
+//!     }
+//!     async fn reopen(self) -> Self {
+//!         self
+//!     }
+//!     fn store(&self) -> &MemoryStore {
+//!         &self.0
+//!     }
+//!     fn clock(&self) -> &ManualClock {
+//!         &self.1
+//!     }
+//!     fn written(&self) -> Vec<u8> {
+//!         Vec::new()
+//!     }
+//! }
+//!
+//! mod conformance {
+//!     use super::InMemory;
+//!     tokenkeep_core::store_conformance!(InMemory);
+//! }
+//! # fn main() {}
+//! ```
+
+mod ceiling;
+mod index;
+mod lease;
+mod races;
+mod records;
+
+pub use ceiling::*;
+pub use index::*;
+pub use lease::*;
+pub use races::*;
+pub use records::*;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::record;
+use crate::{
+    DeviceId, Email, EndReason, Insert, InsertOutcome, Lookup, ManualClock, Timestamp, TokenRecord,
+    TokenStore,
+};
+
+/// A store to be tested, on storage of its own.
+pub trait Fixture: Sized + Send + Sync + 'static {
+    /// The store.
+    type Store: TokenStore;
+
+    /// A fresh, empty store whose clock says [`START`].
+    fn open() -> impl Future<Output = Self> + Send;
+
+    /// Closes the store and opens it again on the same storage, with the same clock.
+    fn reopen(self) -> impl Future<Output = Self> + Send;
+
+    /// The store.
+    fn store(&self) -> &Self::Store;
+
+    /// The clock that the store goes by.
+    fn clock(&self) -> &ManualClock;
+
+    /// Every byte that the store has written and still keeps.
+    fn written(&self) -> Vec<u8>;
+}
+
+/// What the clock of a fresh fixture says.
+pub const START: Timestamp = Timestamp::from_unix_seconds(1_800_000_000);
+
+/// Declares one test for each claim of the store contract, over a
+/// [`Fixture`](crate::testing::conformance::Fixture). Needs tokio as a dev-dependency.
+#[macro_export]
+macro_rules! store_conformance {
+    ($fixture:ty) => {
+        $crate::store_conformance!($fixture;
+            what_was_inserted_is_there,
+            a_taken_id_is_not_inserted_again,
+            expired_means_absent_at_the_very_instant,
+            a_replace_needs_the_current_version,
+            a_replace_cannot_revive,
+            a_remove_minds_the_version_it_was_given,
+            an_ended_session_says_why,
+            what_was_acknowledged_survives_reopening,
+            a_touch_moves_the_last_use_only,
+            a_touch_extends_the_idle_limit,
+            no_token_is_written_in_the_clear,
+            the_list_of_an_email_is_exact,
+            all_of_an_email_end_at_once,
+            list_and_records_agree_after_reopening,
+            purging_changes_no_answer,
+            a_scan_sees_every_record,
+            stats_count_what_lives,
+            a_login_over_the_ceiling_is_refused,
+            a_login_over_the_ceiling_evicts_the_least_recently_seen,
+            a_replaced_session_ends_and_does_not_count,
+            nobody_replaces_the_session_of_another_user,
+            the_ceiling_holds_under_parallel_logins,
+            a_lease_is_held_by_one,
+            a_lease_needs_the_current_version,
+            a_lease_that_was_given_back_leaves_no_trace,
+            an_uncertain_outcome_is_remembered,
+            a_lease_that_ran_out_is_taken_over_as_uncertain,
+            only_the_holder_extends_and_releases,
+            storing_the_new_pair_releases_the_lease,
+            a_label_keeps_the_lease,
+            an_intent_survives_reopening,
+            one_of_many_replaces_wins,
+            one_of_many_leases_is_granted,
+            a_remove_beats_the_replaces_that_follow
+        );
+    };
+    ($fixture:ty; $($claim:ident),+) => {$(
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $claim() {
+            use $crate::testing::conformance::{self, Fixture as _};
+            conformance::$claim(<$fixture>::open().await).await;
+        }
+    )+};
+}
+
+const ADA: &str = "ada@example.org";
+const BOB: &str = "bob@example.org";
+
+fn device(number: u8) -> DeviceId {
+    DeviceId::from_bytes([number; 16])
+}
+
+fn email(text: &str) -> Email {
+    text.parse().unwrap()
+}
+
+fn seconds(count: u64) -> Duration {
+    Duration::from_secs(count)
+}
+
+fn login_of(number: u8, email: &str, now: Timestamp) -> Insert {
+    Insert { record: record(device(number), email, now), replaces: None, ceiling: None }
+}
+
+/// Inserts device `number` of `email` at the fixture's time.
+async fn log_in<F: Fixture>(fixture: &F, number: u8, email: &str) -> Arc<TokenRecord> {
+    let now = now(fixture);
+    match fixture.store().insert(login_of(number, email, now), now).await.unwrap() {
+        InsertOutcome::Inserted { record, .. } => record,
+        other => panic!("the login was not stored: {other:?}"),
+    }
+}
+
+fn now<F: Fixture>(fixture: &F) -> Timestamp {
+    crate::Clock::now(fixture.clock())
+}
+
+async fn live<F: Fixture>(fixture: &F, number: u8) -> Option<Arc<TokenRecord>> {
+    fixture.store().get(device(number), now(fixture)).await.unwrap().live()
+}
+
+async fn reason<F: Fixture>(fixture: &F, number: u8) -> Option<EndReason> {
+    match fixture.store().get(device(number), now(fixture)).await.unwrap() {
+        Lookup::Ended(ended) => Some(ended.reason),
+        _ => None,
+    }
+}
+
+/// The devices of `email`, by the number they were logged in with.
+async fn listed<F: Fixture>(fixture: &F, email: &str) -> Vec<u8> {
+    let records = fixture.store().devices_of(&self::email(email), now(fixture)).await.unwrap();
+    records.iter().map(|record| record.device_id.as_bytes()[0]).collect()
+}

@@ -347,3 +347,38 @@ impl TokenStore for MemoryStore {
         self.write().map(|_| ())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ManualClock;
+    use crate::testing::conformance::{Fixture, START};
+
+    struct InMemory(MemoryStore, ManualClock);
+
+    impl Fixture for InMemory {
+        type Store = MemoryStore;
+
+        async fn open() -> Self {
+            Self(MemoryStore::new(), ManualClock::new(START))
+        }
+
+        async fn reopen(self) -> Self {
+            self
+        }
+
+        fn store(&self) -> &MemoryStore {
+            &self.0
+        }
+
+        fn clock(&self) -> &ManualClock {
+            &self.1
+        }
+
+        fn written(&self) -> Vec<u8> {
+            Vec::new()
+        }
+    }
+
+    crate::store_conformance!(InMemory);
+}
