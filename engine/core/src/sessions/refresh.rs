@@ -155,7 +155,9 @@ impl<S: TokenStore, I: Issuer> Sessions<S, I> {
                 record.standing(self.now(), &self.inner.settings.leeway) != Standing::Usable
             }
             Need::Spent(spent) => record.access_token.spent() == spent,
-            Need::Uncertain => record.refresh_intent.is_some_and(|intent| intent.uncertain),
+            Need::Uncertain => {
+                record.refresh_intent.is_some_and(|intent| !intent.is_held(self.now()))
+            }
         }
     }
 

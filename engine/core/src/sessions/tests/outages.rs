@@ -1,0 +1,114 @@
+//! Only a verdict ends a session: not an auth server that is down, slow or misconfigured, and
+//! not a store that fails.
+
+use super::*;
+
+#[tokio::test]
+async fn a_refused_refresh_token_ends_the_session() {
+    let rig = Rig::new();
+    let credential = rig.login(ADA).await;
+    rig.outlive_access();
+    rig.issuer.fail_next([Fault::Refused]);
+    assert_eq!(over(rig.resume(&credential).await), EndReason::Refused);
+    assert_eq!(over(rig.resume(&credential).await), EndReason::Refused);
+    assert_eq!(rig.issuer.refresh_calls(), 1, "a spent token is not sent again");
+}
+
+#[tokio::test]
+async fn an_auth_server_that_is_down_logs_nobody_out() {
+    for fault in [Fault::NotSent, Fault::LostBefore, Fault::Misconfigured] {
+        let rig = Rig::new();
+        let credential = rig.login(ADA).await;
+        rig.outlive_access();
+        rig.issuer.fail_next([fault]);
+        assert!(is_unavailable(&rig.resume(&credential).await), "{fault:?}");
+        rig.clock.advance(Duration::from_secs(10));
+        assert_eq!(token(&rig.resume(&credential).await.unwrap()), "access-1-2", "{fault:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_live_token_is_served_while_the_auth_server_is_down() {
+    let rig = Rig::new();
+    let credential = rig.login(ADA).await;
+    rig.clock.advance(ACCESS_TTL - Duration::from_secs(1));
+    rig.issuer.fail_next([Fault::NotSent; 3]);
+    for _ in 0..3 {
+        assert_eq!(token(&rig.resume(&credential).await.unwrap()), "access-1-1");
+        rig.let_tasks_run().await;
+    }
+    assert_eq!(rig.issuer.refresh_calls(), 3);
+    assert_eq!(token(&rig.resume(&credential).await.unwrap()), "access-1-1");
+    rig.sessions.shutdown().await;
+    assert_eq!(token(&rig.sessions.look(&credential).await.unwrap()), "access-1-2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_auth_server_that_hangs_is_given_up_at_the_deadline() {
+    let rig = Rig::new();
+    let credential = rig.login(ADA).await;
+    rig.outlive_access();
+    rig.issuer.fail_next([Fault::Hang]);
+    let asked_at = tokio::time::Instant::now();
+    assert!(is_unavailable(&rig.resume(&credential).await));
+    assert_eq!(asked_at.elapsed().as_secs(), 10);
+    assert!(rig.resume(&credential).await.is_ok(), "it had not acted: the retry works");
+}
+
+#[tokio::test]
+async fn an_open_breaker_asks_nobody() {
+    let rig = Rig::new();
+    let credential = rig.login(ADA).await;
+    rig.outlive_access();
+    rig.issuer.fail_next([Fault::NotSent; 5]);
+    for _ in 0..20 {
+        assert!(is_unavailable(&rig.resume(&credential).await));
+    }
+    assert_eq!(rig.issuer.refresh_calls(), 5);
+    rig.clock.advance(Duration::from_secs(1));
+    assert!(rig.resume(&credential).await.is_ok(), "one probe is enough");
+}
+
+#[tokio::test]
+async fn a_busy_auth_server_is_left_alone_as_long_as_it_asked() {
+    let rig = Rig::new();
+    let credential = rig.login(ADA).await;
+    rig.outlive_access();
+    rig.issuer.fail_next([Fault::Busy(Duration::from_secs(7))]);
+    for _ in 0..3 {
+        match rig.resume(&credential).await.unwrap_err() {
+            Error::Unavailable { retry_after, .. } => assert_eq!(retry_after.as_secs(), 7),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(rig.issuer.refresh_calls(), 1);
+    rig.clock.advance(Duration::from_secs(7));
+    assert!(rig.resume(&credential).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_pair_is_offered_until_the_store_takes_it() {
+    let rig = Rig::new();
+    let credential = rig.login(ADA).await;
+    rig.outlive_access();
+    rig.issuer.close_gate();
+    let (sessions, presented) = (rig.sessions.clone(), credential.clone());
+    let request = tokio::spawn(async move { sessions.resume(&presented).await });
+    rig.issuer.until_running(1).await;
+    rig.store.set_failing(true);
+    rig.issuer.open_gate();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(!request.is_finished(), "the pair is precious");
+    rig.store.set_failing(false);
+    assert_eq!(token(&request.await.unwrap().unwrap()), "access-1-2");
+}
+
+#[tokio::test]
+async fn without_a_lease_nothing_is_sent() {
+    let rig = Rig::new();
+    let credential = rig.login(ADA).await;
+    rig.outlive_access();
+    rig.store.set_failing(true);
+    assert!(matches!(rig.resume(&credential).await, Err(Error::Store(_))));
+    assert_eq!(rig.issuer.refresh_calls(), 0);
+}
