@@ -1,1 +1,3 @@
 //! The session server.
+
+pub mod config;
