@@ -1,3 +1,4 @@
 //! The session server.
 
+pub mod central;
 pub mod config;

@@ -52,7 +52,8 @@ pub(super) fn doubts(config: &Config) -> Vec<String> {
         (lossy, "store.durability: a power loss takes the last logins and refreshes with it"),
     ]
     .into_iter()
-    .filter_map(|(applies, text)| applies.then(|| text.to_owned()))
+    .filter(|(applies, _)| *applies)
+    .map(|(_, text)| text.to_owned())
     .collect()
 }
 
