@@ -2,3 +2,4 @@
 
 pub mod central;
 pub mod config;
+pub mod service_key;

@@ -71,10 +71,10 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(seconds: Value, token: &str, expected_millis: u64) {
+    fn check(seconds: &Value, token: &str, expected_millis: u64) {
         let bounds =
             Bounds { default: Duration::from_secs(120), longest: Duration::from_secs(3600) };
-        let life = bounds.of(stated(Some(&seconds), token, NOW));
+        let life = bounds.of(stated(Some(seconds), token, NOW));
         assert_eq!(life, Duration::from_millis(expected_millis), "{seconds} {token}");
     }
 
@@ -90,7 +90,7 @@ mod tests {
             (json!(1e300), 3_600_000),
             (json!(u64::MAX), 3_600_000),
         ] {
-            check(seconds, &token, millis);
+            check(&seconds, &token, millis);
         }
     }
 
@@ -107,7 +107,7 @@ mod tests {
             json!([60]),
             json!(true),
         ] {
-            check(seconds, &token, 500_000);
+            check(&seconds, &token, 500_000);
         }
     }
 
@@ -125,10 +125,10 @@ mod tests {
             (json!({}), 120_000),
             (json!([]), 120_000),
         ] {
-            check(json!(null), &jwt(&claims), millis);
+            check(&json!(null), &jwt(&claims), millis);
         }
         for token in ["opaque", "a.b", "..", "a.!.c", "a.e30.c.d", "a.e30.c"] {
-            check(json!(null), token, 120_000);
+            check(&json!(null), token, 120_000);
         }
     }
 
