@@ -2,4 +2,5 @@
 
 pub mod central;
 pub mod config;
+pub mod demo;
 pub mod service_key;
