@@ -6,6 +6,8 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
 
+mod tls;
+
 const NOW: Timestamp = Timestamp::from_unix_seconds(1_700_000_000);
 const PAIR: &str =
     r#"{"access_token":"canary-a2","refresh_token":"canary-r2","token_type":"bearer"}"#;

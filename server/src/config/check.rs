@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::Uri;
+use reqwest::Url;
 use tracing_subscriber::EnvFilter;
 
 use super::server::{OriginFault, check_origin, is_loopback};
@@ -39,10 +39,9 @@ pub(super) fn check(config: &Config) -> Checked {
 
 /// Names combinations that are allowed and worth a thought.
 pub(super) fn doubts(config: &Config) -> Vec<String> {
-    let base = config.auth_server.base_url.as_deref().and_then(|url| url.parse::<Uri>().ok());
-    let plain = base.is_some_and(|url| {
-        url.scheme_str() == Some("http") && !url.host().is_some_and(is_loopback)
-    });
+    let base = config.auth_server.base_url.as_deref().and_then(|url| Url::parse(url).ok());
+    let plain =
+        base.is_some_and(|url| url.scheme() == "http" && !url.host_str().is_some_and(is_loopback));
     let anonymous = config.server.public_origins.is_empty()
         && config.server.cookie_shape() == CookieShape::Secure;
     let lossy = matches!(config.store.durability, Durability::Interval(_));
@@ -244,11 +243,14 @@ fn proxy(proxy: &ProxySettings) -> Checked {
 /// Checks an http address of another server. It is not repeated in the error: a user and a
 /// password in it are one of the things that are refused.
 fn web_address(key: &'static str, text: &str) -> Checked {
-    let url = text.parse::<Uri>().ok().filter(|url| {
-        matches!(url.scheme_str(), Some("http" | "https"))
-            && url.authority().is_some_and(|authority| !authority.as_str().contains('@'))
+    let plain = text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
+    let url = Url::parse(text).ok().filter(|url| {
+        plain
+            && (text.starts_with("http://") || text.starts_with("https://"))
+            && url.username().is_empty()
+            && url.password().is_none()
             && url.query().is_none()
-            && !text.contains('#')
+            && url.fragment().is_none()
     });
     refuse(
         url.is_none(),

@@ -2,8 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use http::Uri;
 use ipnet::IpNet;
+use reqwest::Url;
 use serde::{Deserialize, Serialize};
 
 use super::off;
@@ -115,19 +115,15 @@ pub(super) enum OriginFault {
 
 /// Checks one origin; true if it is https, false if it is http on this machine.
 pub(super) fn check_origin(origin: &str) -> Result<bool, OriginFault> {
-    let uri: Uri = origin.parse().map_err(|_| OriginFault::Malformed)?;
-    let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
-        return Err(OriginFault::Malformed);
-    };
-    // An origin as a browser sends it: nothing after the port, no user, lower case.
-    if origin != format!("{scheme}://{authority}").to_ascii_lowercase()
-        || authority.as_str().contains('@')
-    {
+    let url = Url::parse(origin).map_err(|_| OriginFault::Malformed)?;
+    // It must be spelled as a browser sends it: lower case, no path, no port of the scheme's own;
+    // otherwise it would never match.
+    if url.origin().ascii_serialization() != origin {
         return Err(OriginFault::Malformed);
     }
-    match scheme {
+    match url.scheme() {
         "https" => Ok(true),
-        "http" if is_loopback(authority.host()) => Ok(false),
+        "http" if url.host_str().is_some_and(is_loopback) => Ok(false),
         "http" => Err(OriginFault::Insecure),
         _ => Err(OriginFault::Malformed),
     }

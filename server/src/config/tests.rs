@@ -124,7 +124,7 @@ fn insecure_combinations_are_refused_with_the_line_to_change() {
         ("[server]\npublic_origins = [\"http://app.example\"]", &[origins, "line 2", "https"][..]),
         ("[server]\nsame_site = \"none\"", &["server.same_site", "line 2", "lax"]),
         (
-            "[server]\nlisten = \"0.0.0.0:80\"\npublic_origins = [\"http://localhost:80\"]",
+            "[server]\nlisten = \"0.0.0.0:80\"\npublic_origins = [\"http://localhost:8080\"]",
             &[origins, "line 3", "127.0.0.1"],
         ),
         ("[server]\npublic_origins = [\"https://a.example\", \"http://localhost\"]", &[origins]),
@@ -132,6 +132,8 @@ fn insecure_combinations_are_refused_with_the_line_to_change() {
         ("[server]\npublic_origins = [\"https://u@a.example\"]", &[origins]),
         ("[server]\npublic_origins = [\"https://A.example\"]", &[origins]),
         ("[server]\npublic_origins = [\"null\"]", &[origins]),
+        ("[server]\npublic_origins = [\"https://a.example:443\"]", &[origins]),
+        ("[server]\npublic_origins = [\"https://a.example:99999\"]", &[origins]),
         ("[server]\npublic_origins = [\"*\"]", &[origins]),
     ] {
         refused(file, &[], parts);
@@ -152,6 +154,8 @@ fn values_out_of_bounds_are_refused() {
         ("[auth_server]\n", "auth_server.base_url"),
         ("[auth_server]\nbase_url = \"ftp://a\"", "auth_server.base_url"),
         ("[auth_server]\nbase_url = \"http://u:canary@a\"", "auth_server.base_url"),
+        ("[auth_server]\nbase_url = \"http://a:99999\"", "auth_server.base_url"),
+        ("[auth_server]\nbase_url = \"http://a?x=1\"", "auth_server.base_url"),
         ("[auth_server]\nbase_url = \"http://a\"\nca_file = \"ca.pem\"", "auth_server.ca_file"),
         (
             "[auth_server]\nbase_url = \"http://a\"\nlogin_path = \"login\"",
