@@ -86,7 +86,8 @@ impl<S: TokenStore, I: Issuer> Sessions<S, I> {
             }
             IssuerError::Misconfigured(cause) => {
                 tracing::error!(%cause, "the auth server does not accept this client: check its settings");
-                self.inner.breaker.trip(now, Duration::from_secs(10))
+                // Consecutive ones open the breaker; one odd record alone must not shut it for all.
+                self.inner.breaker.failed(now)
             }
             _ => self.inner.breaker.failed(now),
         }
