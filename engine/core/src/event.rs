@@ -10,7 +10,8 @@ use crate::{ClientInfo, DeviceId, Email, EndReason, Timestamp};
 /// Something happened to a session.
 #[derive(Clone, Debug)]
 pub struct Event {
-    /// Counts the events of this process, from 1.
+    /// Counts events. The first number of a process is its start in microseconds since the epoch,
+    /// so that numbers grow over restarts, too.
     pub number: u64,
     /// When it happened.
     pub at: Timestamp,
@@ -45,7 +46,7 @@ pub struct Events {
     sender: broadcast::Sender<Event>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Log {
     last: u64,
     kept: VecDeque<Event>,
@@ -53,12 +54,6 @@ struct Log {
 
 /// How many events a listener may lag behind, and how many can be replayed.
 pub const KEPT_EVENTS: usize = 4096;
-
-impl Default for Events {
-    fn default() -> Self {
-        Self { log: Mutex::default(), sender: broadcast::Sender::new(KEPT_EVENTS) }
-    }
-}
 
 /// A listener's place in the stream of events.
 #[derive(Debug)]
@@ -72,6 +67,14 @@ pub struct Subscription {
 }
 
 impl Events {
+    /// No events yet, in a process that started at `start`.
+    #[must_use]
+    pub fn new(start: Timestamp) -> Self {
+        let last = u64::try_from(start.as_unix_micros()).unwrap_or(0);
+        let log = Mutex::new(Log { last, kept: VecDeque::new() });
+        Self { log, sender: broadcast::Sender::new(KEPT_EVENTS) }
+    }
+
     /// Tells everybody who listens.
     pub fn send(&self, at: Timestamp, email: &Email, device_id: DeviceId, kind: EventKind) {
         let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
@@ -112,22 +115,39 @@ mod tests {
         }
     }
 
+    fn after(events: &Events, number: u64) -> (Vec<u64>, bool) {
+        let subscription = events.subscribe(Some(number));
+        (subscription.backlog.iter().map(|event| event.number).collect(), subscription.gap)
+    }
+
+    fn at(micros: i64) -> Timestamp {
+        Timestamp::from_unix_micros(micros)
+    }
+
     #[test]
     fn a_listener_resumes_where_it_was() {
-        let events = Events::default();
+        let events = Events::new(at(1000));
         send(&events, 5);
-        let resumed = events.subscribe(Some(3));
-        let numbers: Vec<u64> = resumed.backlog.iter().map(|event| event.number).collect();
-        assert_eq!((numbers, resumed.gap), (vec![4, 5], false));
+        assert_eq!(after(&events, 1003), (vec![1004, 1005], false));
+        assert_eq!(after(&events, 1005), (vec![], false));
         assert!(events.subscribe(None).backlog.is_empty());
-        assert!(!events.subscribe(Some(5)).gap);
     }
 
     #[test]
     fn a_listener_hears_of_a_gap() {
-        let events = Events::default();
+        let events = Events::new(at(0));
         send(&events, KEPT_EVENTS + 2);
-        assert!(events.subscribe(Some(1)).gap);
-        assert!(events.subscribe(Some(99_999)).gap, "a number of another process is a gap");
+        assert!(after(&events, 1).1);
+        assert!(!after(&events, 2).1);
+    }
+
+    #[test]
+    fn numbers_of_an_earlier_process_are_a_gap() {
+        let earlier = Events::new(at(1000));
+        send(&earlier, 3);
+        let later = Events::new(at(2000));
+        assert!(after(&later, 1003).1, "something may have happened in between");
+        send(&later, 6);
+        assert_eq!(after(&later, 1003), (vec![2001, 2002, 2003, 2004, 2005, 2006], true));
     }
 }

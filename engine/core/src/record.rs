@@ -140,7 +140,7 @@ pub enum Standing {
 pub struct Leeway {
     /// The longest leeway.
     pub longest: Duration,
-    /// The share of the access token's life, in percent.
+    /// The share of the access token's life, in percent; at most [`Leeway::MOST_PERCENT`] counts.
     pub percent: u32,
 }
 
@@ -151,11 +151,15 @@ impl Default for Leeway {
 }
 
 impl Leeway {
+    /// A larger share counts as this one: a fresh token must not be due at once.
+    pub const MOST_PERCENT: u32 = 50;
+
     /// The leeway of `record`.
     #[must_use]
     pub fn of(&self, record: &TokenRecord) -> Duration {
         let life = record.access_expires_at.duration_since(record.access_issued_at);
-        let full = self.longest.min(life.saturating_mul(self.percent.min(100)) / 100);
+        let full =
+            self.longest.min(life.saturating_mul(self.percent.min(Self::MOST_PERCENT)) / 100);
         let spread = u32::from(record.device_id.as_bytes().last().copied().unwrap_or(0));
         full / 2 + (full / 2).saturating_mul(spread) / 255
     }

@@ -6,6 +6,7 @@ mod devices;
 mod flight;
 mod login;
 mod logout;
+mod pacing;
 mod refresh;
 mod resume;
 mod settings;
@@ -13,7 +14,7 @@ mod settle;
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
@@ -23,6 +24,7 @@ use crate::event::{Events, Subscription};
 use crate::{Clock, EventKind, Issuer, Timestamp, TokenRecord, TokenStore};
 use breaker::Breaker;
 use flight::Flights;
+use pacing::Pacing;
 
 pub use devices::Devices;
 pub use login::{LoggedIn, LoginRequest};
@@ -67,13 +69,16 @@ struct Inner<S, I> {
     settings: Settings,
     events: Events,
     breaker: Breaker,
+    pacing: Pacing,
     flights: Flights,
     /// Bounds the refreshes that are with the issuer at one time.
     permits: Semaphore,
-    /// Background refreshes need one of these as well: requests never wait behind all of them.
-    background_permits: Semaphore,
+    /// Background refreshes need one of these as well, so that they never take all places. They
+    /// do not queue for it.
+    background_permits: Arc<Semaphore>,
+    /// Notes of use that are under way need one of these.
+    touch_permits: Arc<Semaphore>,
     tasks: TaskTracker,
-    closing: AtomicBool,
     counters: Counters,
 }
 
@@ -125,14 +130,15 @@ impl<S: TokenStore, I: Issuer> Sessions<S, I> {
         let inner = Inner {
             store,
             issuer,
+            events: Events::new(clock.now()),
             clock,
-            events: Events::default(),
             breaker: Breaker::default(),
+            pacing: Pacing::default(),
             flights: Flights::default(),
             permits: Semaphore::new(concurrency),
-            background_permits: Semaphore::new(concurrency.div_ceil(2)),
+            background_permits: Arc::new(Semaphore::new(concurrency.div_ceil(2))),
+            touch_permits: Arc::new(Semaphore::new(TOUCHES_AT_ONCE)),
             tasks: TaskTracker::new(),
-            closing: AtomicBool::new(false),
             counters: Counters::default(),
             settings,
         };
@@ -175,15 +181,12 @@ impl<S: TokenStore, I: Issuer> Sessions<S, I> {
         }
     }
 
-    /// Starts no further refresh, and waits until those under way have stored what they got.
+    /// Starts no further refresh, and waits until those that are with the issuer have stored
+    /// what they got. Those that only queue are given up.
     pub async fn shutdown(&self) {
-        self.inner.closing.store(true, Ordering::Release);
+        self.inner.permits.close();
         self.inner.tasks.close();
         self.inner.tasks.wait().await;
-    }
-
-    fn is_closing(&self) -> bool {
-        self.inner.closing.load(Ordering::Acquire)
     }
 
     fn tell(&self, record: &TokenRecord, kind: EventKind) {
@@ -198,11 +201,17 @@ impl<S: TokenStore, I: Issuer> Sessions<S, I> {
         }
         let this = self.clone();
         self.inner.tasks.spawn(async move {
-            for record in ended {
-                let call = this.inner.issuer.revoke(&record.refresh_token);
-                if !matches!(tokio::time::timeout(REVOKE_DEADLINE, call).await, Ok(Ok(()))) {
-                    tracing::warn!(device = %record.device_id, "the auth server was not told that a session ended");
+            let mut told = 0;
+            let telling = async {
+                for record in &ended {
+                    let call = this.inner.issuer.revoke(&record.refresh_token).await;
+                    told += usize::from(call.is_ok());
                 }
+            };
+            let _ = tokio::time::timeout(REVOKE_DEADLINE, telling).await;
+            if told < ended.len() {
+                let missed = ended.len() - told;
+                tracing::warn!(missed, "the auth server was not told of all ended sessions");
             }
         });
     }
@@ -220,8 +229,10 @@ impl<S, I> fmt::Debug for Sessions<S, I> {
     }
 }
 
-/// How long the issuer may take to hear of an ended session.
-const REVOKE_DEADLINE: Duration = Duration::from_secs(2);
+/// How long the issuer may take to hear of sessions that ended together.
+const REVOKE_DEADLINE: Duration = Duration::from_secs(5);
+/// So many notes of use may wait for the store; others are left out, the next use brings one.
+const TOUCHES_AT_ONCE: usize = 64;
 
 /// The outcome of a refresh, as everybody who waited for it gets it.
 type Outcome = Result<Arc<TokenRecord>, crate::Error>;

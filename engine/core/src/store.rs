@@ -27,7 +27,7 @@ use crate::{
 /// - A store does not trust what it reads: a record that does not open, or whose tag does not
 ///   match, is [`StoreError::Unreadable`], and stays where it is.
 ///
-/// `store_conformance!` of the `testing` feature checks all of it.
+/// `store_conformance!` of the `testing` feature is this contract as tests.
 ///
 /// [`touch`]: TokenStore::touch
 /// [`extend_lease`]: TokenStore::extend_lease
@@ -54,13 +54,14 @@ pub trait TokenStore: Clone + Send + Sync + 'static {
     /// Replaces the live record of `record.device_id` if it still has version `expected`.
     ///
     /// The stored version becomes `expected.next()`, whatever `record.version` says.
-    /// The store keeps its own refresh intent and notes of use; with
-    /// `release: Some(holder)` the intent goes in the same write if `holder` has it.
+    /// The store keeps its own notes of use. With [`Tokens::Renewed`] the refresh intent goes in
+    /// the same write, whoever holds it: it speaks of tokens that are not there any more. With
+    /// [`Tokens::Kept`] the store keeps its intent.
     fn replace(
         &self,
         expected: Version,
         record: TokenRecord,
-        release: Option<HolderId>,
+        tokens: Tokens,
         now: Timestamp,
     ) -> impl Future<Output = Result<ReplaceOutcome, StoreError>> + Send;
 
@@ -130,6 +131,9 @@ pub trait TokenStore: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// The live records with an intent that nobody holds: refreshes to settle.
+    ///
+    /// A store that only one process can have open takes no lease over from the process before:
+    /// every intent that it finds at opening is uncertain and not held.
     fn open_intents(
         &self,
         now: Timestamp,
@@ -248,6 +252,15 @@ pub struct Removed {
     pub reason: EndReason,
 }
 
+/// Whether a replace brings other tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tokens {
+    /// The tokens are as they were: another label, for example.
+    Kept,
+    /// A refresh brought new ones.
+    Renewed,
+}
+
 /// What became of a replace.
 #[derive(Clone, Debug)]
 pub enum ReplaceOutcome {
@@ -266,8 +279,8 @@ pub enum RemoveOutcome {
     Removed(Arc<TokenRecord>),
     /// Another version is there.
     Conflict(Arc<TokenRecord>),
-    /// No live record was there.
-    Absent,
+    /// No live record was there; why, if that is known.
+    Gone(Option<EndReason>),
 }
 
 /// Names one holder of one lease, so that only it can release it.

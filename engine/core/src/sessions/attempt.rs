@@ -1,15 +1,18 @@
 //! One attempt at the issuer under a lease, and what becomes of each of its answers.
 
+use std::error::Error as StdError;
+use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use super::breaker::Admission;
 use super::refresh::{Need, gone, unavailable};
 use super::{Outcome, Sessions};
 use crate::{
     EndReason, Error, EventKind, HolderId, Issuer, IssuerError, Release, RemoveOutcome, Renewal,
-    ReplaceOutcome, SharedCause, StoreError, Timestamp, TokenRecord, TokenStore,
+    ReplaceOutcome, SharedCause, StoreError, Timestamp, TokenRecord, TokenStore, Tokens,
 };
 
 impl<S: TokenStore, I: Issuer> Sessions<S, I> {
@@ -19,52 +22,51 @@ impl<S: TokenStore, I: Issuer> Sessions<S, I> {
         record: Arc<TokenRecord>,
         holder: HolderId,
         need: Need,
+        admission: Admission<'_>,
     ) -> Outcome {
-        let asked_at = self.now();
-        if let Err(pause) = self.admit() {
-            self.release(&record, holder, Release::NotSent).await;
-            return self.without_refresh(record, need, Some(pause), None);
-        }
-        let call = self.inner.issuer.refresh(&record.refresh_token, asked_at);
-        let answer = self.while_leased(&record, holder, self.in_time(call)).await;
-        match answer {
-            Ok(renewal) => {
-                self.inner.breaker.succeeded();
-                let kept = self.keep(&record, &renewal, asked_at, holder);
-                self.while_leased(&record, holder, kept).await
+        let work = async {
+            let asked_at = self.now();
+            let call = self.inner.issuer.refresh(&record.refresh_token, asked_at);
+            match self.in_time(call).await {
+                Ok(renewal) => {
+                    admission.succeeded();
+                    self.keep(&record, &renewal, asked_at).await
+                }
+                Err(IssuerError::Refused(_)) => {
+                    admission.succeeded();
+                    self.end_refused(&record).await
+                }
+                Err(error) => self.without_verdict(&record, holder, need, error, admission).await,
             }
-            Err(IssuerError::Refused(_)) => {
-                self.inner.breaker.succeeded();
-                self.end_refused(&record).await
-            }
-            Err(error) => self.without_verdict(record, holder, need, error).await,
+        };
+        tokio::select! {
+            outcome = work => outcome,
+            never = self.keep_lease(&record, holder) => match never {},
         }
     }
 
     /// One call to the issuer on behalf of a user who waits for it.
+    ///
+    /// An open breaker spares it the time-out. Its failures open nothing: whoever types a
+    /// password must not be able to keep everybody else from being refreshed.
     pub(super) async fn ask_issuer<T>(
         &self,
         call: impl Future<Output = Result<T, IssuerError>>,
     ) -> Result<T, Error> {
-        self.admit().map_err(|pause| unavailable(Some(pause), None))?;
+        if let Some(pause) = self.inner.breaker.pause(self.inner.clock.monotonic()) {
+            return Err(unavailable(Some(pause), None));
+        }
         match self.in_time(call).await {
-            Ok(answer) => {
-                self.inner.breaker.succeeded();
-                Ok(answer)
-            }
-            Err(IssuerError::Refused(refusal)) => {
-                self.inner.breaker.succeeded();
-                Err(Error::Refused(refusal))
-            }
+            Ok(answer) => Ok(answer),
+            Err(IssuerError::Refused(refusal)) => Err(Error::Refused(refusal)),
             Err(error) => {
-                let pause = self.pause_after(&error);
-                Err(unavailable(Some(pause), Some(Arc::new(error))))
+                let pause = match &error {
+                    IssuerError::NotSent { retry_after, .. } => *retry_after,
+                    _ => None,
+                };
+                Err(unavailable(pause, Some(Arc::new(error))))
             }
         }
-    }
-
-    fn admit(&self) -> Result<(), Duration> {
-        self.inner.breaker.admit(self.inner.clock.monotonic(), self.inner.settings.issuer_deadline)
     }
 
     async fn in_time<T>(
@@ -77,44 +79,40 @@ impl<S: TokenStore, I: Issuer> Sessions<S, I> {
         }
     }
 
-    /// Tells the breaker how the issuer failed; returns how long to stay away.
-    fn pause_after(&self, error: &IssuerError) -> Duration {
-        let now = self.inner.clock.monotonic();
-        match error {
-            IssuerError::NotSent { retry_after: Some(pause), .. } => {
-                self.inner.breaker.trip(now, *pause)
-            }
-            IssuerError::Misconfigured(cause) => {
-                tracing::error!(%cause, "the auth server does not accept this client: check its settings");
-                // Consecutive ones open the breaker; one odd record alone must not shut it for all.
-                self.inner.breaker.failed(now)
-            }
-            _ => self.inner.breaker.failed(now),
-        }
-    }
-
     /// No verdict: the record stays, and is marked if its refresh token may be spent.
     async fn without_verdict(
         &self,
-        record: Arc<TokenRecord>,
+        record: &Arc<TokenRecord>,
         holder: HolderId,
         need: Need,
         error: IssuerError,
+        admission: Admission<'_>,
     ) -> Outcome {
-        let pause = self.pause_after(&error);
-        let release = match error {
-            IssuerError::Unknown(_) => Release::Uncertain,
-            _ => Release::NotSent,
+        let now = self.inner.clock.monotonic();
+        let (pause, release) = match &error {
+            IssuerError::NotSent { retry_after: Some(pause), .. } => {
+                (admission.trip(now, *pause), Release::NotSent)
+            }
+            IssuerError::NotSent { .. } => (admission.failed(now), Release::NotSent),
+            IssuerError::Misconfigured(cause) => {
+                tracing::error!(%cause, "the auth server does not accept this client: check its settings");
+                // Consecutive ones open the breaker; an odd answer to one device does not.
+                let pause = admission.failed(now);
+                (pause.max(self.inner.pacing.failed(record.device_id, now)), Release::NotSent)
+            }
+            _ => {
+                let pause = admission.failed(now);
+                (pause.max(self.inner.pacing.failed(record.device_id, now)), Release::Uncertain)
+            }
         };
-        self.release(&record, holder, release).await;
-        self.inner.counters.refreshes_failed.fetch_add(1, Ordering::Relaxed);
-        self.tell(&record, EventKind::RefreshFailed);
+        self.release(record, holder, release).await;
+        self.count_failure(record);
         let cause: SharedCause = Arc::new(error);
-        tracing::warn!(device = %record.device_id, error = %Chain(&cause), "a refresh failed; the session stays");
-        if release == Release::Uncertain {
+        tracing::warn!(device = %record.device_id, error = %Chain(&*cause), "a refresh failed; the session stays");
+        if release == Release::Uncertain && need != Need::Uncertain {
             self.settle_in_grace(record.device_id);
         }
-        self.without_refresh(record, need, Some(pause), Some(cause))
+        self.without_refresh(Arc::clone(record), need, Some(pause), Some(cause))
     }
 
     /// Stores a new pair before anyone uses it. The pair is precious: a store that fails gets
@@ -124,89 +122,117 @@ impl<S: TokenStore, I: Issuer> Sessions<S, I> {
         spent: &Arc<TokenRecord>,
         renewal: &Renewal,
         asked_at: Timestamp,
-        holder: HolderId,
     ) -> Outcome {
-        let give_up_at = self.inner.clock.monotonic() + self.inner.settings.store_patience;
+        let patience = self.patience();
         let mut current = Arc::clone(spent);
         loop {
             let renewed = with_renewal(&current, renewal, asked_at);
-            let stored =
-                self.inner.store.replace(current.version, renewed, Some(holder), self.now()).await;
-            match stored {
-                Ok(ReplaceOutcome::Replaced(record)) => {
-                    self.inner.counters.refreshes_done.fetch_add(1, Ordering::Relaxed);
-                    self.tell(&record, EventKind::Refreshed);
-                    return Ok(record);
+            let (version, store) = (current.version, &self.inner.store);
+            let replace = store.replace(version, renewed.clone(), Tokens::Renewed, self.now());
+            match self.in_patience(replace).await {
+                Ok(ReplaceOutcome::Replaced(record)) => return Ok(self.kept(record)),
+                // An earlier try got through, though its answer did not.
+                Ok(ReplaceOutcome::Conflict(other)) if same_tokens(&other, &renewed) => {
+                    return Ok(self.kept(other));
                 }
                 // The label changed meanwhile; the tokens are still the ones that were spent.
-                Ok(ReplaceOutcome::Conflict(other))
-                    if other.refresh_token == spent.refresh_token =>
-                {
+                Ok(ReplaceOutcome::Conflict(other)) if same_tokens(&other, spent) => {
                     current = other;
                 }
                 Ok(ReplaceOutcome::Conflict(winner)) => return Ok(winner),
                 Ok(ReplaceOutcome::Gone(reason)) => {
-                    self.revoke(vec![Arc::new(with_renewal(spent, renewal, asked_at))]);
+                    self.revoke(vec![Arc::new(renewed)]);
                     return Err(gone(reason));
                 }
-                Err(error) if self.inner.clock.monotonic() >= give_up_at => {
-                    tracing::error!(device = %spent.device_id, %error, "a new pair could not be stored and is lost");
-                    return Err(error.into());
+                Err(error) => {
+                    if let Err(error) = self.try_again(&patience, error).await {
+                        self.count_failure(spent);
+                        tracing::error!(device = %spent.device_id, error = %Chain(&error), "a new pair could not be stored and is lost");
+                        return Err(error.into());
+                    }
                 }
-                Err(StoreError::Closed) => return Err(StoreError::Closed.into()),
-                Err(_) => tokio::time::sleep(STORE_RETRY_PAUSE).await,
             }
         }
     }
 
-    /// A verdict: unless somebody has replaced the pair meanwhile, the session ends.
+    fn kept(&self, record: Arc<TokenRecord>) -> Arc<TokenRecord> {
+        self.inner.counters.refreshes_done.fetch_add(1, Ordering::Relaxed);
+        self.inner.pacing.succeeded(record.device_id);
+        self.tell(&record, EventKind::Refreshed);
+        record
+    }
+
+    /// A verdict: unless somebody has replaced the pair meanwhile, the session ends. A store
+    /// that fails is asked again, so that the refused token is not sent a second time.
     async fn end_refused(&self, spent: &Arc<TokenRecord>) -> Outcome {
         let interrupted = spent.refresh_intent.is_some_and(|intent| intent.uncertain);
         let reason = if interrupted { EndReason::Interrupted } else { EndReason::Refused };
+        let patience = self.patience();
         let mut version = spent.version;
         loop {
             let store = &self.inner.store;
-            match store.remove(spent.device_id, Some(version), reason, self.now()).await? {
-                RemoveOutcome::Removed(record) => {
+            let remove = store.remove(spent.device_id, Some(version), reason, self.now());
+            match self.in_patience(remove).await {
+                Ok(RemoveOutcome::Removed(record)) => {
                     self.tell(&record, EventKind::LoggedOut(reason));
                     return Err(Error::Ended(reason));
                 }
-                RemoveOutcome::Conflict(other) if other.refresh_token == spent.refresh_token => {
+                Ok(RemoveOutcome::Conflict(other)) if same_tokens(&other, spent) => {
                     version = other.version;
                 }
-                RemoveOutcome::Conflict(winner) => return Ok(winner),
-                RemoveOutcome::Absent => return Err(Error::NotLoggedIn),
+                Ok(RemoveOutcome::Conflict(winner)) => return Ok(winner),
+                Ok(RemoveOutcome::Gone(reason)) => return Err(gone(reason)),
+                Err(error) => self.try_again(&patience, error).await?,
             }
         }
     }
 
-    async fn release(&self, record: &TokenRecord, holder: HolderId, release: Release) {
-        let store = &self.inner.store;
-        if let Err(error) = store.release(record.device_id, holder, release, self.now()).await {
-            tracing::warn!(device = %record.device_id, %error, "a refresh lease was not given back");
+    /// Until when a store that fails is asked again, on the monotonic clock.
+    fn patience(&self) -> Duration {
+        self.inner.clock.monotonic().saturating_add(self.inner.settings.store_patience)
+    }
+
+    /// A store that does not answer has failed.
+    async fn in_patience<T>(
+        &self,
+        call: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        match tokio::time::timeout(self.inner.settings.store_patience, call).await {
+            Ok(answer) => answer,
+            Err(late) => Err(StoreError::unavailable(late)),
         }
     }
 
-    /// Does `work` and extends the lease meanwhile, so that nobody else begins.
-    async fn while_leased<T>(
-        &self,
-        record: &TokenRecord,
-        holder: HolderId,
-        work: impl Future<Output = T>,
-    ) -> T {
+    /// Waits before a store is asked again; the error if it is to be given up.
+    async fn try_again(&self, patience: &Duration, error: StoreError) -> Result<(), StoreError> {
+        if matches!(error, StoreError::Closed) || self.inner.clock.monotonic() >= *patience {
+            return Err(error);
+        }
+        tokio::time::sleep(STORE_RETRY_PAUSE).await;
+        Ok(())
+    }
+
+    fn count_failure(&self, record: &TokenRecord) {
+        self.inner.counters.refreshes_failed.fetch_add(1, Ordering::Relaxed);
+        self.tell(record, EventKind::RefreshFailed);
+    }
+
+    pub(super) async fn release(&self, record: &TokenRecord, holder: HolderId, release: Release) {
+        let store = &self.inner.store;
+        if let Err(error) = store.release(record.device_id, holder, release, self.now()).await {
+            tracing::warn!(device = %record.device_id, error = %Chain(&error), "a refresh lease was not given back");
+        }
+    }
+
+    /// Extends the lease while work goes on beside it, so that nobody else begins.
+    async fn keep_lease(&self, record: &TokenRecord, holder: HolderId) -> std::convert::Infallible {
         let ttl = self.inner.settings.lease_ttl();
-        tokio::pin!(work);
         loop {
-            match tokio::time::timeout(ttl / 4, &mut work).await {
-                Ok(done) => return done,
-                Err(_) => {
-                    let (store, now) = (&self.inner.store, self.now());
-                    let extended =
-                        store.extend_lease(record.device_id, holder, now + ttl, now).await;
-                    if !matches!(extended, Ok(true)) {
-                        tracing::warn!(device = %record.device_id, "a refresh lease was not extended");
-                    }
-                }
+            tokio::time::sleep(ttl / 4).await;
+            let (store, now) = (&self.inner.store, self.now());
+            let extended = store.extend_lease(record.device_id, holder, now + ttl, now).await;
+            if !matches!(extended, Ok(true)) {
+                tracing::warn!(device = %record.device_id, "a refresh lease was not extended");
             }
         }
     }
@@ -228,16 +254,20 @@ fn with_renewal(current: &TokenRecord, renewal: &Renewal, asked_at: Timestamp) -
     record
 }
 
-/// An error with its causes, for the one line that logs it.
-struct Chain<'a>(&'a SharedCause);
+fn same_tokens(one: &TokenRecord, other: &TokenRecord) -> bool {
+    one.refresh_token == other.refresh_token && one.access_token == other.access_token
+}
 
-impl std::fmt::Display for Chain<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+/// An error with its causes, for the one line that logs it.
+struct Chain<'a>(&'a (dyn StdError + 'static));
+
+impl fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0)?;
-        let mut cause = self.0.source();
-        while let Some(error) = cause {
-            write!(f, ": {error}")?;
-            cause = error.source();
+        let mut next = self.0.source();
+        while let Some(cause) = next {
+            write!(f, ": {cause}")?;
+            next = cause.source();
         }
         Ok(())
     }

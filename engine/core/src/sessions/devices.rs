@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Sessions;
 use crate::{
     Credential, DeviceId, Email, Error, EventKind, Issuer, Label, ReplaceOutcome, TokenRecord,
-    TokenStore,
+    TokenStore, Tokens,
 };
 
 /// The devices of a user, and the one that asks.
@@ -54,7 +54,8 @@ impl<S: TokenStore, I: Issuer> Sessions<S, I> {
             let mut changed = TokenRecord::clone(&record);
             changed.label.clone_from(&label);
             // A running refresh keeps its lease, and meets the new version.
-            match self.inner.store.replace(record.version, changed, None, self.now()).await? {
+            let (store, now) = (&self.inner.store, self.now());
+            match store.replace(record.version, changed, Tokens::Kept, now).await? {
                 ReplaceOutcome::Replaced(record) => {
                     self.tell(&record, EventKind::Relabelled);
                     return Ok((record, asking));

@@ -61,9 +61,12 @@ impl<S: TokenStore, I: Issuer> Sessions<S, I> {
         client: ClientInfo,
     ) -> Result<LoggedIn, Error> {
         let before = match &presented {
-            Some(credential) => self.authenticate(credential).await.ok(),
+            Some(credential) => self.presented(credential).await?,
             None => None,
         };
+        if let Some(other_user) = before.as_ref().filter(|before| before.email != email) {
+            self.end_replaced(other_user).await?;
+        }
         let same_user = before.as_ref().filter(|record| record.email == email);
         let credential = Credential::random()?;
         let mut record = self.fresh_record(&credential, email.clone(), grant, asked_at);
@@ -82,9 +85,6 @@ impl<S: TokenStore, I: Issuer> Sessions<S, I> {
         };
         self.inner.counters.logins.fetch_add(1, Ordering::Relaxed);
         self.announce(&record, displaced);
-        if let Some(other_user) = before.filter(|before| before.email != email) {
-            self.end_replaced(&other_user).await?;
-        }
         Ok(LoggedIn { credential, session: record.into() })
     }
 
@@ -99,6 +99,15 @@ impl<S: TokenStore, I: Issuer> Sessions<S, I> {
     ) -> Result<Option<String>, Error> {
         let _: Email = username.parse()?;
         self.ask_issuer(self.inner.issuer.register(username, password)).await
+    }
+
+    /// The live record that a login came with, if it came with one.
+    async fn presented(&self, credential: &Credential) -> Result<Option<Arc<TokenRecord>>, Error> {
+        match self.authenticate(credential).await {
+            Ok(record) => Ok(Some(record)),
+            Err(error) if error.is_logged_out() => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     fn fresh_record(

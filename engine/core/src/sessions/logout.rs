@@ -82,7 +82,7 @@ impl<S: TokenStore, I: Issuer> Sessions<S, I> {
                 self.revoke(vec![record]);
                 Ok(true)
             }
-            RemoveOutcome::Conflict(_) | RemoveOutcome::Absent => Ok(false),
+            RemoveOutcome::Conflict(_) | RemoveOutcome::Gone(_) => Ok(false),
         }
     }
 

@@ -3,15 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::OwnedSemaphorePermit;
+
 use super::flight::Lead;
 use super::{Outcome, Session, Sessions};
 use crate::{
-    Credential, DeviceId, Error, HolderId, Issuer, LeaseOutcome, Lookup, SharedCause, SpentToken,
-    Standing, TokenRecord, TokenStore,
+    Credential, DeviceId, Error, HolderId, Issuer, LeaseOutcome, Lookup, Release, SharedCause,
+    SpentToken, Standing, TokenRecord, TokenStore,
 };
 
 /// Why a refresh is wanted. It is checked again on the record as it is when the turn comes.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Need {
     /// The access token is dead, or nearly.
     Due,
@@ -19,15 +21,6 @@ pub(super) enum Need {
     Spent(SpentToken),
     /// The outcome of an earlier refresh is not known.
     Uncertain,
-}
-
-/// Who waits for a refresh.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Urgency {
-    /// A request.
-    Request,
-    /// Nobody.
-    Background,
 }
 
 impl<S: TokenStore, I: Issuer> Sessions<S, I> {
@@ -39,16 +32,18 @@ impl<S: TokenStore, I: Issuer> Sessions<S, I> {
     pub async fn refresh(&self, credential: &Credential) -> Result<Session, Error> {
         let record = self.authenticate(credential).await?;
         let age = self.now().duration_since(record.access_issued_at);
-        let alive = self.now() < record.access_expires_at;
-        if alive && age < self.inner.settings.cool_down {
+        let young = age < self.inner.settings.cool_down;
+        // A wish is no reason to replay a token that may be spent.
+        if self.is_alive(&record) && (young || self.must_wait_for_settling(&record)) {
             return Ok(record.into());
         }
         let need = Need::Spent(record.access_token.spent());
-        self.refreshed(record.device_id, need, Urgency::Request).await
+        self.refreshed(record, need).await
     }
 
     /// Gives a session whose access token is another one than `spent`, which an upstream did
-    /// not accept. A hundred requests that met the same 401 cost one refresh.
+    /// not accept. A hundred requests that met the same 401 cost one refresh; an upstream that
+    /// accepts no token at all costs one in the cool-down, and gets the same one again.
     ///
     /// # Errors
     /// As [`Sessions::resume`].
@@ -59,97 +54,142 @@ impl<S: TokenStore, I: Issuer> Sessions<S, I> {
     ) -> Result<Session, Error> {
         let record = self.authenticate(credential).await?;
         let need = Need::Spent(spent);
-        if self.is_needed(need, &record) {
-            return self.refreshed(record.device_id, need, Urgency::Request).await;
+        let monotonic = self.inner.clock.monotonic();
+        if !self.is_needed(need, &record) {
+            return self.usable(record).await;
         }
-        self.usable(record).await
+        if self.is_alive(&record) && !self.inner.pacing.may_renew(record.device_id, monotonic) {
+            return Ok(record.into());
+        }
+        let session = self.refreshed(record, need).await?;
+        let cool_down = self.inner.settings.cool_down;
+        self.inner.pacing.renewed(session.record().device_id, monotonic, cool_down);
+        Ok(session)
     }
 
+    /// Refreshes behind a request that goes on; where there is no room for it, the next request
+    /// tries again.
     pub(super) fn refresh_in_background(&self, record: &TokenRecord) {
-        if self.must_wait_for_settling(record) || self.is_closing() {
+        if self.must_wait_for_settling(record) {
             return;
         }
+        let room = Arc::clone(&self.inner.background_permits).try_acquire_owned();
+        let Ok(permit) = room else { return };
         if let (_, Some(lead)) = self.inner.flights.join(record.device_id) {
-            self.take_off(lead, record.device_id, Need::Due, Urgency::Background);
+            self.take_off(lead, record.device_id, Need::Due, Some(permit));
         }
     }
 
-    /// Waits for the refresh of `device`, and starts it if nobody has. A caller that goes away
+    /// Waits for the refresh of the device, and starts it if nobody has. A caller that goes away
     /// gives up its seat; the refresh goes on.
     pub(super) async fn refreshed(
         &self,
-        device: DeviceId,
+        record: Arc<TokenRecord>,
         need: Need,
-        urgency: Urgency,
     ) -> Result<Session, Error> {
         loop {
-            let (seat, lead) = self.inner.flights.join(device);
+            let (seat, lead) = self.inner.flights.join(record.device_id);
             let leads = lead.is_some();
             if let Some(lead) = lead {
-                if self.is_closing() {
-                    lead.land(Err(Error::ShuttingDown));
-                } else {
-                    self.take_off(lead, device, need, urgency);
-                }
+                self.take_off(lead, record.device_id, need, None);
             }
             let outcome = seat.outcome().await.unwrap_or_else(|| Err(unavailable(None, None)))?;
             // A flight that somebody else started may have had another need.
-            if leads || !self.is_needed(need, &outcome) {
+            if leads || self.serves(need, &record, &outcome) {
                 return Ok(outcome.into());
             }
         }
     }
 
-    fn take_off(&self, lead: Lead, device: DeviceId, need: Need, urgency: Urgency) {
+    /// Whether what another flight brought is what somebody with `need` waited for.
+    fn serves(&self, need: Need, before: &TokenRecord, outcome: &TokenRecord) -> bool {
+        match need {
+            Need::Due => self.is_alive(outcome) || outcome.access_token != before.access_token,
+            Need::Spent(spent) => outcome.access_token.spent() != spent,
+            Need::Uncertain => true,
+        }
+    }
+
+    fn take_off(
+        &self,
+        lead: Lead,
+        device: DeviceId,
+        need: Need,
+        background: Option<OwnedSemaphorePermit>,
+    ) {
+        // The token first: from here on, either the shutdown waits for this flight, or the
+        // flight sees the shutdown.
+        let token = self.inner.tasks.token();
+        if self.inner.tasks.is_closed() {
+            return lead.land(Err(Error::ShuttingDown));
+        }
         let this = self.clone();
-        self.inner.tasks.spawn(async move {
-            let outcome = this.fly(device, need, urgency).await;
+        tokio::spawn(async move {
+            let outcome = this.fly(device, need).await;
             lead.land(outcome);
+            drop((background, token));
         });
     }
 
     /// The refresh of one device, from the queue to the outcome.
-    async fn fly(&self, device: DeviceId, need: Need, urgency: Urgency) -> Outcome {
-        let closed = |_| Error::ShuttingDown;
-        let _background = match urgency {
-            Urgency::Background => {
-                Some(self.inner.background_permits.acquire().await.map_err(closed)?)
-            }
-            Urgency::Request => None,
-        };
-        let _permit = self.inner.permits.acquire().await.map_err(closed)?;
+    async fn fly(&self, device: DeviceId, need: Need) -> Outcome {
         let holder = HolderId::random()?;
-        let give_up_at = self.now() + self.inner.settings.lease_ttl() * 2;
+        let patience = self.inner.settings.issuer_deadline;
+        let give_up_at = self.inner.clock.monotonic().saturating_add(patience);
         loop {
-            let now = self.now();
-            let record = match self.inner.store.get(device, now).await? {
-                Lookup::Live(record) => record,
-                Lookup::Ended(ended) => return Err(Error::Ended(ended.reason)),
-                Lookup::Absent => return Err(Error::NotLoggedIn),
-            };
+            let permit = self.inner.permits.acquire().await.map_err(|_| Error::ShuttingDown)?;
+            let record = self.live(device).await?;
             if !self.is_needed(need, &record) {
                 return Ok(record);
             }
-            if !matches!(need, Need::Spent(_)) && self.must_wait_for_settling(&record) {
-                return self.without_refresh(record, need, None, None);
-            }
-            if let Some(pause) = self.inner.breaker.pause(self.inner.clock.monotonic()) {
+            if let Some(pause) = self.must_pause(need, &record) {
                 return self.without_refresh(record, need, Some(pause), None);
             }
-            let until = now + self.inner.settings.lease_ttl();
-            match self.inner.store.lease(device, record.version, holder, until, now).await? {
-                LeaseOutcome::Granted(record) => return self.attempt(record, holder, need).await,
+            let monotonic = self.inner.clock.monotonic();
+            let admission = match self.inner.breaker.admit(monotonic) {
+                Ok(admission) => admission,
+                Err(pause) => return self.without_refresh(record, need, Some(pause), None),
+            };
+            match self.lease(&record, holder).await? {
+                LeaseOutcome::Granted(record) => {
+                    return self.attempt(record, holder, need, admission).await;
+                }
                 LeaseOutcome::Conflict(_) => {}
                 LeaseOutcome::Gone(reason) => return Err(gone(reason)),
-                LeaseOutcome::Held { .. } if now >= give_up_at => {
+                LeaseOutcome::Held { .. } if monotonic >= give_up_at => {
                     return self.without_refresh(record, need, None, None);
                 }
-                LeaseOutcome::Held { .. } => tokio::time::sleep(jittered_pause(holder)).await,
+                LeaseOutcome::Held { .. } => {
+                    // Somebody else's work takes no place here.
+                    drop((permit, admission));
+                    tokio::time::sleep(jittered_pause(holder)).await;
+                }
             }
         }
     }
 
-    pub(super) fn is_needed(&self, need: Need, record: &TokenRecord) -> bool {
+    async fn live(&self, device: DeviceId) -> Outcome {
+        match self.inner.store.get(device, self.now()).await? {
+            Lookup::Live(record) => Ok(record),
+            Lookup::Ended(ended) => Err(Error::Ended(ended.reason)),
+            Lookup::Absent => Err(Error::NotLoggedIn),
+        }
+    }
+
+    async fn lease(&self, record: &TokenRecord, holder: HolderId) -> Result<LeaseOutcome, Error> {
+        let (now, device) = (self.now(), record.device_id);
+        let until = now + self.inner.settings.lease_ttl();
+        match self.inner.store.lease(device, record.version, holder, until, now).await {
+            Ok(outcome) => Ok(outcome),
+            Err(error) => {
+                // It may be stored all the same; nothing was sent under it.
+                self.release(record, holder, Release::NotSent).await;
+                Err(error.into())
+            }
+        }
+    }
+
+    fn is_needed(&self, need: Need, record: &TokenRecord) -> bool {
         match need {
             Need::Due => {
                 record.standing(self.now(), &self.inner.settings.leeway) != Standing::Usable
@@ -161,6 +201,21 @@ impl<S: TokenStore, I: Issuer> Sessions<S, I> {
         }
     }
 
+    /// How long nothing may be sent for this record.
+    fn must_pause(&self, need: Need, record: &TokenRecord) -> Option<Duration> {
+        let monotonic = self.inner.clock.monotonic();
+        if let Some(pause) = self.inner.pacing.pause(record.device_id, monotonic) {
+            return Some(pause);
+        }
+        // A token that an upstream refused is needed now, whatever its expiry says.
+        let waits = !matches!(need, Need::Spent(_)) && self.must_wait_for_settling(record);
+        waits.then(|| record.access_expires_at.duration_since(self.now()))
+    }
+
+    pub(super) fn is_alive(&self, record: &TokenRecord) -> bool {
+        self.now() < record.access_expires_at
+    }
+
     /// The outcome when the issuer gave nothing and said nothing: the token in hand as long as
     /// it is good, otherwise "unavailable".
     pub(super) fn without_refresh(
@@ -170,9 +225,8 @@ impl<S: TokenStore, I: Issuer> Sessions<S, I> {
         retry_after: Option<Duration>,
         cause: Option<SharedCause>,
     ) -> Outcome {
-        let good = self.now() < record.access_expires_at;
         match need {
-            Need::Due | Need::Uncertain if good => Ok(record),
+            Need::Due | Need::Uncertain if self.is_alive(&record) => Ok(record),
             _ => Err(unavailable(retry_after, cause)),
         }
     }

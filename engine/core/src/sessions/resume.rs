@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::refresh::{Need, Urgency};
+use super::refresh::Need;
 use super::{Session, Sessions};
 use crate::{
     Credential, EndReason, Error, Issuer, Lookup, Standing, TokenRecord, TokenStore, Verifier,
@@ -43,7 +43,7 @@ impl<S: TokenStore, I: Issuer> Sessions<S, I> {
             }
             Lookup::Live(_) | Lookup::Ended(_) => Err(Error::NotLoggedIn),
             Lookup::Absent => {
-                // The same work as for a wrong secret.
+                // As for a wrong secret: hashed, compared, refused.
                 let _ = std::hint::black_box(NOBODY.matches(&presented));
                 Err(Error::NotLoggedIn)
             }
@@ -57,14 +57,12 @@ impl<S: TokenStore, I: Issuer> Sessions<S, I> {
                 self.refresh_in_background(&record);
                 Ok(record.into())
             }
-            Standing::Refreshable => {
-                self.refreshed(record.device_id, Need::Due, Urgency::Request).await
-            }
+            Standing::Refreshable => self.refreshed(record, Need::Due).await,
             Standing::Expired => Err(Error::Ended(EndReason::Expired)),
         }
     }
 
-    /// Notes that the device was used, at most once in the touch interval; nobody waits for it.
+    /// Notes that the device was used, about once in the touch interval; nobody waits for it.
     fn note_use(&self, record: &TokenRecord) {
         let now = self.now();
         let unseen = now.duration_since(record.last_seen_at);
@@ -73,11 +71,14 @@ impl<S: TokenStore, I: Issuer> Sessions<S, I> {
             Some(limit) => self.inner.settings.touch_interval.min(limit / 8),
             None => self.inner.settings.touch_interval,
         };
-        if unseen < often_enough || self.is_closing() {
+        if unseen < often_enough {
             return;
         }
+        let room = Arc::clone(&self.inner.touch_permits).try_acquire_owned();
+        let Ok(permit) = room else { return };
         let (this, device) = (self.clone(), record.device_id);
-        self.inner.tasks.spawn(async move {
+        tokio::spawn(async move {
+            let _permit = permit;
             if let Err(error) = this.inner.store.touch(device, now).await {
                 tracing::debug!(%device, %error, "a use was not noted");
             }

@@ -22,7 +22,8 @@ pub struct Settings {
     pub store_patience: Duration,
     /// How many refreshes may be with the issuer at one time.
     pub concurrent_refreshes: NonZeroUsize,
-    /// A refresh that a user asks for does nothing while the access token is younger than this.
+    /// A refresh that a user asks for does nothing while the access token is younger than this,
+    /// and a token that was renewed after a 401 is not renewed again before.
     pub cool_down: Duration,
     /// How far behind `last_seen_at` may be.
     pub touch_interval: Duration,
@@ -49,6 +50,7 @@ impl Settings {
     /// and the offers to the store.
     #[must_use]
     pub fn lease_ttl(&self) -> Duration {
-        self.issuer_deadline + self.store_patience + Duration::from_secs(5)
+        let work = self.issuer_deadline.saturating_add(self.store_patience);
+        work.saturating_add(Duration::from_secs(5))
     }
 }

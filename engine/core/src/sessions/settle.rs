@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::Sessions;
-use super::refresh::{Need, Urgency};
-use crate::{DeviceId, Error, Issuer, Rotation, TokenRecord, TokenStore};
+use super::refresh::Need;
+use crate::{DeviceId, Error, Issuer, Lookup, Rotation, TokenRecord, TokenStore};
 
 impl<S: TokenStore, I: Issuer> Sessions<S, I> {
     /// Settles the refreshes that a crash left open; call it before requests are served.
@@ -21,13 +21,13 @@ impl<S: TokenStore, I: Issuer> Sessions<S, I> {
             return Ok(());
         }
         tracing::info!(open = open.len(), "settling refreshes that were interrupted");
-        let mut settling = Vec::with_capacity(open.len());
-        for device in open {
-            let this = self.clone();
-            settling.push(self.inner.tasks.spawn(async move {
-                let _ = this.refreshed(device, Need::Uncertain, Urgency::Request).await;
-            }));
-        }
+        let settling: Vec<_> = open
+            .into_iter()
+            .map(|device| {
+                let this = self.clone();
+                self.inner.tasks.spawn(async move { this.settle_one(device).await })
+            })
+            .collect();
         for settled in settling {
             // A task that panicked has settled nothing; the next request tries again.
             let _ = settled.await;
@@ -39,7 +39,7 @@ impl<S: TokenStore, I: Issuer> Sessions<S, I> {
     /// spent, a replay would be punished, and its access token still works.
     pub(super) fn must_wait_for_settling(&self, record: &TokenRecord) -> bool {
         let Some(intent) = record.refresh_intent else { return false };
-        let (now, alive) = (self.now(), self.now() < record.access_expires_at);
+        let (now, alive) = (self.now(), self.is_alive(record));
         if intent.is_held(now) {
             return false;
         }
@@ -52,24 +52,36 @@ impl<S: TokenStore, I: Issuer> Sessions<S, I> {
 
     /// Tries again soon, while the issuer still takes the spent token.
     pub(super) fn settle_in_grace(&self, device: DeviceId) {
-        if !matches!(self.inner.issuer.rotation(), Rotation::Grace(_)) {
-            return;
-        }
+        let Rotation::Grace(grace) = self.inner.issuer.rotation() else { return };
         let this = self.clone();
         tokio::spawn(async move {
+            let mut waited = Duration::ZERO;
             for pause in GRACE_PAUSES {
                 tokio::time::sleep(pause).await;
-                if this.is_closing() {
-                    return;
-                }
-                if this.refreshed(device, Need::Uncertain, Urgency::Background).await.is_ok() {
+                waited += pause;
+                if waited >= grace || this.inner.tasks.is_closed() || !this.settle_one(device).await
+                {
                     return;
                 }
             }
         });
     }
+
+    /// Refreshes `device` if the outcome of its last refresh is not known; returns whether that
+    /// is still so.
+    async fn settle_one(&self, device: DeviceId) -> bool {
+        let Ok(Lookup::Live(record)) = self.inner.store.get(device, self.now()).await else {
+            return false;
+        };
+        if record.refresh_intent.is_none() {
+            return false;
+        }
+        let settled = self.refreshed(record, Need::Uncertain).await;
+        settled.is_err() || settled.is_ok_and(|s| s.record().refresh_intent.is_some())
+    }
 }
 
-/// When to try again within the grace that identity providers usually give (10 to 60 s).
+/// When to try again within the grace that identity providers usually give (10 to 60 s); a
+/// device that keeps failing is not asked for more often than its pacing allows.
 const GRACE_PAUSES: [Duration; 3] =
     [Duration::from_secs(1), Duration::from_secs(3), Duration::from_secs(5)];

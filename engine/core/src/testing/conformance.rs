@@ -11,6 +11,7 @@
 //! struct InMemory(MemoryStore, Arc<ManualClock>);
 //!
 //! impl Fixture for InMemory {
+//!     const SHARED: bool = true;
 //!     type Store = MemoryStore;
 //!     async fn open() -> Self {
 //!         Self(MemoryStore::new(), Arc::new(ManualClock::new(START)))
@@ -60,6 +61,9 @@ use crate::{
 
 /// A store to be tested, on storage of its own.
 pub trait Fixture: Sized + Send + Sync + 'static {
+    /// Whether other processes may have the store open: then a lease outlives its process.
+    const SHARED: bool = false;
+
     /// The store.
     type Store: TokenStore;
 
@@ -98,6 +102,7 @@ macro_rules! store_conformance {
             what_was_acknowledged_survives_reopening,
             a_touch_moves_the_last_use_only,
             a_touch_extends_the_idle_limit,
+            a_renewed_expiry_counts_everywhere,
             no_token_is_written_in_the_clear,
             the_list_of_an_email_is_exact,
             all_of_an_email_end_at_once,
@@ -105,8 +110,11 @@ macro_rules! store_conformance {
             purging_changes_no_answer,
             a_scan_sees_every_record,
             stats_count_what_lives,
+            a_scan_goes_on_while_records_change,
             a_login_over_the_ceiling_is_refused,
             a_login_over_the_ceiling_evicts_the_least_recently_seen,
+            the_dead_do_not_count_towards_the_ceiling,
+            what_was_displaced_is_returned,
             a_replaced_session_ends_and_does_not_count,
             nobody_replaces_the_session_of_another_user,
             the_ceiling_holds_under_parallel_logins,
@@ -119,6 +127,7 @@ macro_rules! store_conformance {
             storing_the_new_pair_releases_the_lease,
             a_label_keeps_the_lease,
             an_intent_survives_reopening,
+            new_tokens_drop_whoever_holds_the_lease,
             one_of_many_replaces_wins,
             one_of_many_leases_is_granted,
             a_remove_beats_the_replaces_that_follow

@@ -17,6 +17,8 @@ use crate::{
 pub enum Fault {
     /// A verdict, whatever was presented.
     Refused,
+    /// A new pair whose access token is dead on arrival.
+    Stillborn,
     /// Connection refused.
     NotSent,
     /// 429 with `Retry-After`.
@@ -35,6 +37,9 @@ pub enum Fault {
 
 /// An issuer whose refresh tokens work once: a second use ends the whole family, as strict
 /// identity providers do. Cloning gives another handle.
+///
+/// The password `wrong` is refused, the login of `broken...` meets an internal error, and the
+/// registration of `taken...` an account.
 #[derive(Clone, Debug)]
 pub struct FakeIssuer {
     shared: Arc<Shared>,
@@ -51,8 +56,8 @@ struct Shared {
 #[derive(Debug)]
 struct State {
     next_family: u64,
-    /// The number of the one good refresh token of each living family.
-    families: HashMap<u64, u64>,
+    /// The number of the one good refresh token of each living family, and since when.
+    families: HashMap<u64, (u64, Timestamp)>,
     faults: VecDeque<Fault>,
     rotation: Rotation,
     calls: usize,
@@ -160,14 +165,19 @@ impl State {
             .and_then(|rest| rest.split_once('-'))
             .and_then(|(family, number)| family.parse().ok().zip(number.parse().ok()))
             .ok_or_else(refused)?;
-        let good = *self.families.get(&family).ok_or_else(refused)?;
-        let replay = number + 1 == good && self.rotation != Rotation::Strict;
+        let (good, since) = *self.families.get(&family).ok_or_else(refused)?;
+        let forgiving = match self.rotation {
+            Rotation::None => true,
+            Rotation::Grace(grace) => now.duration_since(since) < grace,
+            Rotation::Strict => false,
+        };
+        let replay = number + 1 == good && forgiving;
         if number != good && !replay {
             self.families.remove(&family);
             return Err(refused());
         }
         let next = good + 1;
-        self.families.insert(family, next);
+        self.families.insert(family, (next, now));
         Ok(renewal(family, next, now))
     }
 }
@@ -187,10 +197,13 @@ fn renewal(family: u64, number: u64, now: Timestamp) -> Renewal {
 impl Issuer for FakeIssuer {
     async fn login(
         &self,
-        _username: &str,
+        username: &str,
         password: &Password,
         now: Timestamp,
     ) -> Result<Grant, IssuerError> {
+        if username.starts_with("broken") {
+            return Err(IssuerError::Unknown("500".into()));
+        }
         if password.expose() == "wrong" {
             let detail = Some("Invalid credentials".to_owned());
             return Err(IssuerError::Refused(Refusal { detail, conflict: false }));
@@ -198,7 +211,7 @@ impl Issuer for FakeIssuer {
         let family = self.state(|state| {
             let family = state.next_family;
             state.next_family += 1;
-            state.families.insert(family, 1);
+            state.families.insert(family, (1, now));
             family
         });
         let first = renewal(family, 1, now);
@@ -231,6 +244,10 @@ impl Issuer for FakeIssuer {
             Some(Fault::LostAfter) => {
                 let _ = self.state(|state| state.use_token(token.expose(), now));
                 Err(IssuerError::Unknown("connection reset".into()))
+            }
+            Some(Fault::Stillborn) => {
+                let renewal = self.state(|state| state.use_token(token.expose(), now))?;
+                Ok(Renewal { access_expires_at: now, ..renewal })
             }
             Some(Fault::Misconfigured) => Err(IssuerError::Misconfigured("invalid_client".into())),
             Some(Fault::AccessOnly) => {

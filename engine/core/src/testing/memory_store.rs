@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use crate::{
     CeilingPolicy, Cursor, DeviceId, Email, EndReason, Ended, HolderId, Insert, InsertOutcome,
     LeaseOutcome, Lookup, Page, RefreshIntent, Release, RemoveOutcome, Removed, ReplaceOutcome,
-    StoreError, StoreId, StoreStats, Timestamp, TokenRecord, TokenStore, Version,
+    StoreError, StoreId, StoreStats, Timestamp, TokenRecord, TokenStore, Tokens, Version,
 };
 
 /// Keeps records in memory. Nothing is sealed, nothing survives.
@@ -40,11 +40,14 @@ impl MemoryStore {
         self.state.lock().unwrap().failing = failing;
     }
 
-    fn read(&self) -> MutexGuard<'_, State> {
+    async fn read(&self) -> MutexGuard<'_, State> {
+        // A real store waits here: others get their turn.
+        tokio::task::yield_now().await;
         self.state.lock().unwrap()
     }
 
-    fn write(&self) -> Result<MutexGuard<'_, State>, StoreError> {
+    async fn write(&self) -> Result<MutexGuard<'_, State>, StoreError> {
+        tokio::task::yield_now().await;
         let state = self.state.lock().unwrap();
         if state.failing {
             return Err(StoreError::unavailable("told to fail"));
@@ -124,11 +127,11 @@ impl TokenStore for MemoryStore {
     }
 
     async fn get(&self, device: DeviceId, now: Timestamp) -> Result<Lookup, StoreError> {
-        Ok(self.read().lookup(device, now))
+        Ok(self.read().await.lookup(device, now))
     }
 
     async fn insert(&self, insert: Insert, now: Timestamp) -> Result<InsertOutcome, StoreError> {
-        let mut state = self.write()?;
+        let mut state = self.write().await?;
         if state.rows.contains_key(&insert.record.device_id) {
             return Ok(InsertOutcome::Taken);
         }
@@ -150,17 +153,17 @@ impl TokenStore for MemoryStore {
         &self,
         expected: Version,
         record: TokenRecord,
-        release: Option<HolderId>,
+        tokens: Tokens,
         now: Timestamp,
     ) -> Result<ReplaceOutcome, StoreError> {
-        let mut state = self.write()?;
+        let mut state = self.write().await?;
         let Some(current) = state.live(record.device_id, now) else {
             return Ok(ReplaceOutcome::Gone(state.reason(record.device_id, now)));
         };
         if current.version != expected {
             return Ok(ReplaceOutcome::Conflict(current));
         }
-        let intent = current.refresh_intent.filter(|intent| Some(intent.holder) != release);
+        let intent = current.refresh_intent.filter(|_| tokens == Tokens::Kept);
         let next = TokenRecord {
             version: expected.next(),
             last_seen_at: current.last_seen_at,
@@ -178,8 +181,10 @@ impl TokenStore for MemoryStore {
         reason: EndReason,
         now: Timestamp,
     ) -> Result<RemoveOutcome, StoreError> {
-        let mut state = self.write()?;
-        let Some(current) = state.live(device, now) else { return Ok(RemoveOutcome::Absent) };
+        let mut state = self.write().await?;
+        let Some(current) = state.live(device, now) else {
+            return Ok(RemoveOutcome::Gone(state.reason(device, now)));
+        };
         if expected.is_some_and(|expected| expected != current.version) {
             return Ok(RemoveOutcome::Conflict(current));
         }
@@ -191,7 +196,7 @@ impl TokenStore for MemoryStore {
         email: &Email,
         now: Timestamp,
     ) -> Result<Vec<Arc<TokenRecord>>, StoreError> {
-        Ok(self.read().of_email(email, now))
+        Ok(self.read().await.of_email(email, now))
     }
 
     async fn remove_all_of(
@@ -201,14 +206,14 @@ impl TokenStore for MemoryStore {
         reason: EndReason,
         now: Timestamp,
     ) -> Result<Vec<Arc<TokenRecord>>, StoreError> {
-        let mut state = self.write()?;
+        let mut state = self.write().await?;
         let mut records = state.of_email(email, now);
         records.retain(|record| Some(record.device_id) != except);
         Ok(records.into_iter().map(|record| state.end(record, reason).record).collect())
     }
 
     async fn touch(&self, device: DeviceId, now: Timestamp) -> Result<(), StoreError> {
-        let mut state = self.write()?;
+        let mut state = self.write().await?;
         if let Some(record) = state.live(device, now) {
             let mut touched = TokenRecord::clone(&record);
             touched.touch(now);
@@ -225,7 +230,7 @@ impl TokenStore for MemoryStore {
         until: Timestamp,
         now: Timestamp,
     ) -> Result<LeaseOutcome, StoreError> {
-        let mut state = self.write()?;
+        let mut state = self.write().await?;
         let Some(current) = state.live(device, now) else {
             return Ok(LeaseOutcome::Gone(state.reason(device, now)));
         };
@@ -255,7 +260,7 @@ impl TokenStore for MemoryStore {
         until: Timestamp,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
-        let mut state = self.write()?;
+        let mut state = self.write().await?;
         let Some(current) = state.live(device, now) else { return Ok(false) };
         match current.refresh_intent {
             Some(intent) if intent.holder == holder => {
@@ -275,7 +280,7 @@ impl TokenStore for MemoryStore {
         release: Release,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        let mut state = self.write()?;
+        let mut state = self.write().await?;
         let Some(current) = state.live(device, now) else { return Ok(()) };
         let Some(intent) = current.refresh_intent.filter(|intent| intent.holder == holder) else {
             return Ok(());
@@ -289,7 +294,7 @@ impl TokenStore for MemoryStore {
     }
 
     async fn open_intents(&self, now: Timestamp) -> Result<Vec<DeviceId>, StoreError> {
-        let state = self.read();
+        let state = self.read().await;
         let open = state.rows.keys().filter(|device| {
             let live = state.live(**device, now);
             live.and_then(|r| r.refresh_intent).is_some_and(|intent| !intent.is_held(now))
@@ -298,7 +303,7 @@ impl TokenStore for MemoryStore {
     }
 
     async fn purge_expired(&self, limit: usize, now: Timestamp) -> Result<usize, StoreError> {
-        let mut state = self.write()?;
+        let mut state = self.write().await?;
         let dead = state.rows.iter().filter_map(|(device, row)| match row {
             Row::Live(record) if record.is_dead(now) => Some(*device),
             _ => None,
@@ -316,7 +321,7 @@ impl TokenStore for MemoryStore {
         limit: NonZeroUsize,
         now: Timestamp,
     ) -> Result<Page, StoreError> {
-        let state = self.read();
+        let state = self.read().await;
         let after = after.map(|cursor| cursor.0);
         let mut devices: Vec<&DeviceId> = state.rows.keys().collect();
         devices.sort();
@@ -332,7 +337,7 @@ impl TokenStore for MemoryStore {
     }
 
     async fn stats(&self, now: Timestamp) -> Result<StoreStats, StoreError> {
-        let state = self.read();
+        let state = self.read().await;
         let live = state.rows.keys().filter_map(|device| state.live(*device, now));
         let emails: Vec<Email> = live.map(|record| record.email.clone()).collect();
         let users: std::collections::HashSet<&Email> = emails.iter().collect();
@@ -344,7 +349,7 @@ impl TokenStore for MemoryStore {
     }
 
     async fn check_writable(&self) -> Result<(), StoreError> {
-        self.write().map(|_| ())
+        self.write().await.map(|_| ())
     }
 }
 
@@ -357,6 +362,7 @@ mod tests {
     struct InMemory(MemoryStore, ManualClock);
 
     impl Fixture for InMemory {
+        const SHARED: bool = true;
         type Store = MemoryStore;
 
         async fn open() -> Self {

@@ -39,7 +39,7 @@ async fn a_live_token_is_served_while_the_auth_server_is_down() {
     }
     assert_eq!(rig.issuer.refresh_calls(), 3);
     assert_eq!(token(&rig.resume(&credential).await.unwrap()), "access-1-1");
-    rig.sessions.shutdown().await;
+    rig.let_tasks_run().await;
     assert_eq!(token(&rig.sessions.look(&credential).await.unwrap()), "access-1-2");
 }
 
@@ -52,6 +52,7 @@ async fn an_auth_server_that_hangs_is_given_up_at_the_deadline() {
     let asked_at = tokio::time::Instant::now();
     assert!(is_unavailable(&rig.resume(&credential).await));
     assert_eq!(asked_at.elapsed().as_secs(), 10);
+    rig.clock.advance(Duration::from_secs(1));
     assert!(rig.resume(&credential).await.is_ok(), "it had not acted: the retry works");
 }
 
@@ -101,6 +102,57 @@ async fn a_new_pair_is_offered_until_the_store_takes_it() {
     assert!(!request.is_finished(), "the pair is precious");
     rig.store.set_failing(false);
     assert_eq!(token(&request.await.unwrap().unwrap()), "access-1-2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_token_is_not_sent_again_because_the_store_failed() {
+    let rig = Rig::new();
+    let credential = rig.login(ADA).await;
+    rig.outlive_access();
+    rig.issuer.fail_next([Fault::Refused]);
+    rig.issuer.close_gate();
+    let (sessions, presented) = (rig.sessions.clone(), credential.clone());
+    let request = tokio::spawn(async move { sessions.resume(&presented).await });
+    rig.issuer.until_running(1).await;
+    rig.store.set_failing(true);
+    rig.issuer.open_gate();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    rig.store.set_failing(false);
+    assert_eq!(over(request.await.unwrap()), EndReason::Refused);
+    assert_eq!(rig.issuer.refresh_calls(), 1);
+}
+
+#[tokio::test]
+async fn logins_that_fail_keep_nobody_else_from_being_refreshed() {
+    let rig = Rig::new();
+    let credential = rig.login(ADA).await;
+    rig.outlive_access();
+    for _ in 0..20 {
+        let failed = rig.login_with("broken@example.org", None).await;
+        assert!(matches!(failed, Err(Error::Unavailable { .. })));
+    }
+    assert!(rig.resume(&credential).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_device_that_keeps_failing_is_spaced_out() {
+    let rig = Rig::rotating(Rotation::None);
+    let credential = rig.login(ADA).await;
+    let other = rig.login(BOB).await;
+    rig.outlive_access();
+    let mut calls = 0;
+    for _ in 0..3 {
+        rig.issuer.fail_next([Fault::LostBefore]);
+        for _ in 0..10 {
+            assert!(is_unavailable(&rig.resume(&credential).await));
+        }
+        calls += 1;
+        assert_eq!(rig.issuer.refresh_calls(), calls, "one try in a pause");
+        // Another device's success tells the breaker that the auth server is well.
+        rig.clock.advance(Duration::from_secs(32));
+        rig.sessions.refresh(&other).await.unwrap();
+        calls += 1;
+    }
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! One refresh per device, whoever asks and whoever goes away.
 
 use super::*;
-use crate::SpentToken;
+use crate::{SpentToken, TokenStore as _};
 
 async fn resume_at_once(rig: &Rig, credential: &Credential, count: usize) -> Vec<String> {
     let tasks: Vec<_> = (0..count)
@@ -197,4 +197,107 @@ async fn without_a_new_refresh_token_the_old_one_stays() {
     assert_ne!(token(&before), token(&after));
     assert_eq!(before.record().refresh_token, after.record().refresh_token);
     assert_eq!(before.record().refresh_expires_at, after.record().refresh_expires_at);
+}
+
+#[tokio::test]
+async fn a_token_that_is_dead_on_arrival_costs_one_refresh() {
+    let rig = Rig::new();
+    let credential = rig.login(ADA).await;
+    rig.outlive_access();
+    rig.issuer.close_gate();
+    rig.issuer.fail_next([Fault::Stillborn; 200]);
+    let tasks: Vec<_> = (0..200)
+        .map(|_| {
+            let (sessions, credential) = (rig.sessions.clone(), credential.clone());
+            tokio::spawn(async move { sessions.resume(&credential).await })
+        })
+        .collect();
+    rig.issuer.until_running(1).await;
+    rig.let_tasks_run().await;
+    rig.issuer.open_gate();
+    for task in tasks {
+        task.await.unwrap().unwrap();
+    }
+    assert_eq!(rig.issuer.refresh_calls(), 1);
+}
+
+#[tokio::test]
+async fn an_upstream_that_accepts_no_token_costs_one_refresh_in_the_cool_down() {
+    let rig = Rig::new();
+    let credential = rig.login(ADA).await;
+    for _ in 0..100 {
+        let spent = rig.resume(&credential).await.unwrap().record().access_token.spent();
+        rig.sessions.renew(&credential, spent).await.unwrap();
+    }
+    assert_eq!(rig.issuer.refresh_calls(), 1);
+    rig.clock.advance(Duration::from_secs(5));
+    let spent = rig.resume(&credential).await.unwrap().record().access_token.spent();
+    assert_eq!(token(&rig.sessions.renew(&credential, spent).await.unwrap()), "access-1-3");
+}
+
+fn one_place() -> Settings {
+    let one = std::num::NonZeroUsize::MIN;
+    Settings { concurrent_refreshes: one, ..Settings::default() }
+}
+
+#[tokio::test]
+async fn a_request_does_not_wait_behind_the_background() {
+    let rig = Rig::with(
+        Settings { concurrent_refreshes: 2.try_into().unwrap(), ..Settings::default() },
+        Rotation::Strict,
+    );
+    let (ada, bob) = (rig.login(ADA).await, rig.login(BOB).await);
+    rig.clock.advance(ACCESS_TTL - Duration::from_secs(1));
+    rig.issuer.close_gate();
+    // One place is the background's: Bob's refresh finds none and is left to a later request.
+    rig.resume(&ada).await.unwrap();
+    rig.issuer.until_running(1).await;
+    rig.resume(&bob).await.unwrap();
+    rig.clock.advance(Duration::from_secs(1));
+    let (sessions, presented) = (rig.sessions.clone(), bob.clone());
+    let request = tokio::spawn(async move { sessions.resume(&presented).await });
+    rig.issuer.until_running(2).await;
+    rig.issuer.open_gate();
+    assert!(request.await.unwrap().is_ok());
+}
+
+#[tokio::test]
+async fn a_refresh_that_only_queues_is_given_up_at_shutdown() {
+    let rig = Rig::with(one_place(), Rotation::Strict);
+    let (ada, bob) = (rig.login(ADA).await, rig.login(BOB).await);
+    rig.outlive_access();
+    rig.issuer.close_gate();
+    let resume = |credential: &Credential| {
+        let (sessions, presented) = (rig.sessions.clone(), credential.clone());
+        tokio::spawn(async move { sessions.resume(&presented).await })
+    };
+    let first = resume(&ada);
+    rig.issuer.until_running(1).await;
+    let second = resume(&bob);
+    rig.let_tasks_run().await;
+    let sessions = rig.sessions.clone();
+    let shutdown = tokio::spawn(async move { sessions.shutdown().await });
+    assert!(matches!(second.await.unwrap(), Err(Error::ShuttingDown)));
+    rig.issuer.open_gate();
+    shutdown.await.unwrap();
+    assert!(first.await.unwrap().is_ok());
+    assert_eq!(rig.issuer.refresh_calls(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_another_instance_takes_no_place() {
+    let rig = Rig::with(one_place(), Rotation::Strict);
+    let (ada, bob) = (rig.login(ADA).await, rig.login(BOB).await);
+    rig.outlive_access();
+    let now = rig.sessions.now();
+    let holder = crate::HolderId::from_bytes([1; 16]);
+    let version = crate::Version::FIRST;
+    let until = now + Duration::from_secs(20);
+    rig.store.lease(ada.device_id(), version, holder, until, now).await.unwrap();
+    let (sessions, presented) = (rig.sessions.clone(), ada.clone());
+    let waiting = tokio::spawn(async move { sessions.resume(&presented).await });
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(rig.resume(&bob).await.is_ok(), "Bob has nothing to do with it");
+    rig.clock.advance(Duration::from_secs(10));
+    assert!(is_unavailable(&waiting.await.unwrap()), "after the issuer's deadline");
 }

@@ -147,17 +147,34 @@ async fn looking_neither_refreshes_nor_counts_as_use() {
 }
 
 #[tokio::test]
-async fn the_idle_limit_is_extended_by_use_and_not_by_refreshes() {
+async fn a_refresh_is_no_use_and_extends_no_idle_limit() {
     let idle = Duration::from_secs(600);
     let settings = Settings { idle_limit: Some(idle), ..Settings::default() };
     let rig = Rig::with(settings, Rotation::Strict);
     let credential = rig.login(ADA).await;
-    rig.outlive_access();
-    rig.resume(&credential).await.unwrap();
-    rig.let_tasks_run().await;
-    let record = rig.sessions.look(&credential).await.unwrap();
-    assert_eq!(record.record().last_seen_at, rig.sessions.now());
-    assert!(record.record().dies_at() <= rig.sessions.now() + idle);
+    let login_at = rig.sessions.now();
+    for _ in 0..5 {
+        rig.outlive_access();
+        if rig.sessions.refresh(&credential).await.is_err() {
+            break;
+        }
+        rig.let_tasks_run().await;
+    }
+    assert_eq!(rig.sessions.now(), login_at + idle);
+    assert_eq!(over(rig.resume(&credential).await), EndReason::Expired);
+    assert_eq!(rig.issuer.refresh_calls(), 4);
+}
+
+#[tokio::test]
+async fn a_store_that_fails_fails_the_login_whole() {
+    let rig = Rig::new();
+    let bob = rig.login(BOB).await;
+    rig.store.set_failing(true);
+    let failed = rig.login_with(ADA, Some(bob.clone())).await;
+    assert!(matches!(failed, Err(Error::Store(_))));
+    rig.store.set_failing(false);
+    assert!(rig.resume(&bob).await.is_ok());
+    assert!(rig.sessions.devices_of(&ADA.parse().unwrap()).await.unwrap().is_empty());
 }
 
 #[tokio::test]

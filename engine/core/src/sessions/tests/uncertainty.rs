@@ -33,6 +33,7 @@ async fn strict_tries_once_when_the_token_is_needed_and_ends_as_interrupted() {
     rig.outlive_access();
     rig.issuer.fail_next([Fault::LostAfter]);
     assert!(is_unavailable(&rig.resume(&credential).await));
+    rig.clock.advance(Duration::from_secs(1));
     assert_eq!(over(rig.resume(&credential).await), EndReason::Interrupted);
     assert_eq!(rig.issuer.refresh_calls(), 2);
 }
@@ -44,6 +45,7 @@ async fn strict_goes_on_if_the_auth_server_had_not_acted() {
     rig.outlive_access();
     rig.issuer.fail_next([Fault::LostBefore]);
     assert!(is_unavailable(&rig.resume(&credential).await));
+    rig.clock.advance(Duration::from_secs(1));
     let session = rig.resume(&credential).await.unwrap();
     assert_eq!(token(&session), "access-1-2");
     assert!(session.record().refresh_intent.is_none(), "settled");
@@ -57,6 +59,7 @@ async fn a_forgiving_issuer_costs_no_session() {
         rig.outlive_access();
         rig.issuer.fail_next([Fault::LostAfter]);
         assert!(is_unavailable(&rig.resume(&credential).await));
+        rig.clock.advance(Duration::from_secs(1));
         assert!(rig.resume(&credential).await.is_ok(), "{rotation:?}");
     }
 }
@@ -68,10 +71,38 @@ async fn within_the_grace_it_is_settled_without_anyone_asking() {
     rig.outlive_access();
     rig.issuer.fail_next([Fault::LostAfter]);
     assert!(is_unavailable(&rig.resume(&credential).await));
+    rig.clock.advance(Duration::from_secs(1));
     tokio::time::sleep(Duration::from_secs(2)).await;
     let session = rig.sessions.look(&credential).await.unwrap();
     assert_eq!(token(&session), "access-1-3");
     assert!(session.record().refresh_intent.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn settling_ends_with_the_grace_and_does_not_breed() {
+    let rig = Rig::rotating(Rotation::Grace(Duration::from_secs(30)));
+    let credential = rig.login(ADA).await;
+    rig.outlive_access();
+    rig.issuer.fail_next([Fault::LostAfter; 30]);
+    assert!(is_unavailable(&rig.resume(&credential).await));
+    for _ in 0..60 {
+        rig.clock.advance(Duration::from_secs(1));
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    assert_eq!(rig.issuer.refresh_calls(), 4, "the request, and three tries in the grace");
+}
+
+#[tokio::test]
+async fn a_wish_does_not_replay_a_token_that_may_be_spent() {
+    let rig = Rig::new();
+    let credential = rig.login(ADA).await;
+    rig.clock.advance(ACCESS_TTL - Duration::from_secs(5));
+    rig.issuer.fail_next([Fault::LostAfter]);
+    rig.resume(&credential).await.unwrap();
+    rig.let_tasks_run().await;
+    rig.clock.advance(Duration::from_secs(2));
+    assert_eq!(token(&rig.sessions.refresh(&credential).await.unwrap()), "access-1-1");
+    assert_eq!(rig.issuer.refresh_calls(), 1);
 }
 
 #[tokio::test]

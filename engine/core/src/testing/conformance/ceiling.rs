@@ -27,6 +27,35 @@ pub async fn a_login_over_the_ceiling_evicts_the_least_recently_seen<F: Fixture>
     assert_eq!(reason(&fixture, 2).await, Some(EndReason::Evicted));
 }
 
+/// What expired has made its place already.
+pub async fn the_dead_do_not_count_towards_the_ceiling<F: Fixture>(fixture: F) {
+    for number in 1..=2 {
+        assert!(insert(&fixture, number, reject(2), None).await);
+    }
+    fixture.clock().advance(seconds(240));
+    assert!(insert(&fixture, 3, reject(2), None).await);
+    assert_eq!(listed(&fixture, ADA).await, [3]);
+}
+
+/// Whoever logs in can tell the others why they ended.
+pub async fn what_was_displaced_is_returned<F: Fixture>(fixture: F) {
+    for number in 1..=4 {
+        assert!(insert(&fixture, number, None, None).await);
+        fixture.clock().advance(seconds(1));
+    }
+    let at = now(&fixture);
+    let ceiling = evict(2);
+    let login = Insert { ceiling, replaces: Some(device(4)), ..login_of(5, ADA, at) };
+    let outcome = fixture.store().insert(login, at).await.unwrap();
+    let InsertOutcome::Inserted { displaced, .. } = outcome else { panic!("{outcome:?}") };
+    let mut displaced: Vec<_> =
+        displaced.iter().map(|d| (d.record.device_id.as_bytes()[0], d.reason)).collect();
+    displaced.sort_by_key(|(number, _)| *number);
+    let evicted = EndReason::Evicted;
+    assert_eq!(displaced, [(1, evicted), (2, evicted), (4, EndReason::Replaced)]);
+    assert_eq!(listed(&fixture, ADA).await, [3, 5]);
+}
+
 /// The session that the same browser had before ends in the same write.
 pub async fn a_replaced_session_ends_and_does_not_count<F: Fixture>(fixture: F) {
     assert!(insert(&fixture, 1, reject(1), None).await);

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::num::NonZeroUsize;
 
 use super::*;
+use crate::Tokens;
 
 /// The list holds the live records of the email, oldest login first, and nothing else.
 pub async fn the_list_of_an_email_is_exact<F: Fixture>(fixture: F) {
@@ -108,6 +109,34 @@ pub async fn a_scan_sees_every_record<F: Fixture>(fixture: F) {
         let expected: HashSet<u8> = (1..=25).filter(|number| *number != 7).collect();
         assert_eq!(seen, expected, "in pages of {limit}");
     }
+}
+
+/// Records that live through a walk are seen, whatever happens to others meanwhile.
+pub async fn a_scan_goes_on_while_records_change<F: Fixture>(fixture: F) {
+    for number in 1..=20 {
+        log_in(&fixture, number, ADA).await;
+    }
+    let (mut seen, mut after) = (HashSet::new(), None);
+    for step in 1..=100_u8 {
+        let three = NonZeroUsize::new(3).unwrap();
+        let page = fixture.store().scan(after, three, START).await.unwrap();
+        seen.extend(page.records.iter().map(|record| record.device_id.as_bytes()[0]));
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+        // The upper half stays; of the lower half one goes and one is renewed at each step.
+        let gone = device(step);
+        if step <= 5 {
+            fixture.store().remove(gone, None, EndReason::Logout, START).await.unwrap();
+        }
+        let current = live(&fixture, 6 + step % 5).await.unwrap();
+        let next = with_tokens(&current, "next");
+        let version = current.version;
+        fixture.store().replace(version, next, Tokens::Renewed, START).await.unwrap();
+    }
+    assert!(after.is_none(), "the walk ends");
+    assert!((11..=20).all(|number| seen.contains(&number)), "seen: {seen:?}");
 }
 
 /// Devices and users are counted as the lists show them.

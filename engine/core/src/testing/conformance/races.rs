@@ -2,7 +2,7 @@
 
 use super::records::with_tokens;
 use super::*;
-use crate::{HolderId, LeaseOutcome, ReplaceOutcome};
+use crate::{HolderId, LeaseOutcome, ReplaceOutcome, Tokens};
 
 /// Of many replaces that expect one version, one is stored, and it is the one that answered.
 pub async fn one_of_many_replaces_wins<F: Fixture>(fixture: F) {
@@ -12,7 +12,9 @@ pub async fn one_of_many_replaces_wins<F: Fixture>(fixture: F) {
             let store = fixture.store().clone();
             let next = with_tokens(&record, &format!("writer-{number}"));
             let version = record.version;
-            tokio::spawn(async move { store.replace(version, next, None, START).await.unwrap() })
+            tokio::spawn(async move {
+                store.replace(version, next, Tokens::Renewed, START).await.unwrap()
+            })
         })
         .collect();
     let mut winners = Vec::new();
@@ -55,7 +57,7 @@ pub async fn a_remove_beats_the_replaces_that_follow<F: Fixture>(fixture: F) {
     let refreshing = tokio::spawn(async move {
         loop {
             let next = with_tokens(&record, "next");
-            match store.replace(record.version, next, None, START).await.unwrap() {
+            match store.replace(record.version, next, Tokens::Renewed, START).await.unwrap() {
                 ReplaceOutcome::Replaced(stored) => record = stored,
                 ReplaceOutcome::Gone(reason) => return reason,
                 ReplaceOutcome::Conflict(_) => panic!("nobody else replaces"),

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::{
-    AccessToken, HolderId, Label, LeaseOutcome, RefreshToken, RemoveOutcome, ReplaceOutcome,
-    Version,
+    AccessToken, HolderId, Label, LeaseOutcome, RefreshToken, Release, RemoveOutcome,
+    ReplaceOutcome, Tokens, Version,
 };
 
 /// Every field comes back as it went in.
@@ -41,30 +41,57 @@ pub async fn expired_means_absent_at_the_very_instant<F: Fixture>(fixture: F) {
     assert_eq!(reason(&fixture, 1).await, Some(EndReason::Expired));
     assert!(listed(&fixture, ADA).await.is_empty());
     let changed = TokenRecord::clone(&record);
-    let replaced = store.replace(record.version, changed, None, now).await.unwrap();
+    let replaced = store.replace(record.version, changed, Tokens::Renewed, now).await.unwrap();
     assert!(matches!(replaced, ReplaceOutcome::Gone(Some(EndReason::Expired))));
     let removed = store.remove(device(1), None, EndReason::Logout, now).await.unwrap();
-    assert!(matches!(removed, RemoveOutcome::Absent));
+    assert!(matches!(removed, RemoveOutcome::Gone(Some(EndReason::Expired))));
     let holder = HolderId::from_bytes([1; 16]);
     let leased = store.lease(device(1), record.version, holder, now + seconds(20), now).await;
     assert!(matches!(leased.unwrap(), LeaseOutcome::Gone(Some(EndReason::Expired))));
     let ended = store.remove_all_of(&email(ADA), None, EndReason::Logout, now).await.unwrap();
     assert!(ended.is_empty());
+    let lasting = now + seconds(1000);
+    store.touch(device(1), now).await.unwrap();
+    assert!(!store.extend_lease(device(1), holder, lasting, now).await.unwrap());
+    store.release(device(1), holder, Release::Uncertain, now).await.unwrap();
+    assert!(store.open_intents(now).await.unwrap().is_empty());
+    assert_eq!(reason(&fixture, 1).await, Some(EndReason::Expired), "nothing revives it");
     let page = store.scan(None, std::num::NonZeroUsize::MIN, now).await.unwrap();
     assert!(page.records.is_empty());
     assert_eq!(store.stats(now).await.unwrap().devices, 0);
 }
 
+/// A record that was renewed outlives its first expiry: in reads, lists, purges and restarts.
+pub async fn a_renewed_expiry_counts_everywhere<F: Fixture>(fixture: F) {
+    let first = log_in(&fixture, 1, ADA).await;
+    let mut renewed = with_tokens(&first, "renewed");
+    renewed.refresh_expires_at = START + seconds(1_000_000);
+    fixture.store().replace(first.version, renewed, Tokens::Renewed, START).await.unwrap();
+    fixture.clock().advance(seconds(25 * 3600));
+    while fixture.store().purge_expired(10, now(&fixture)).await.unwrap() > 0 {}
+    assert_eq!(listed(&fixture, ADA).await, [1]);
+    let fixture = fixture.reopen().await;
+    assert!(live(&fixture, 1).await.is_some());
+    assert_eq!(listed(&fixture, ADA).await, [1]);
+}
+
 /// Compare-and-set: the version counts up, and an old one changes nothing.
 pub async fn a_replace_needs_the_current_version<F: Fixture>(fixture: F) {
     let first = log_in(&fixture, 1, ADA).await;
-    let replace = |record: TokenRecord| fixture.store().replace(first.version, record, None, START);
-    let second = match replace(with_tokens(&first, "second")).await.unwrap() {
+    let replace = |record: TokenRecord| {
+        fixture.store().replace(first.version, record, Tokens::Renewed, START)
+    };
+    let mut next = with_tokens(&first, "second");
+    // The version of the stored record follows from what was expected, not from what is said.
+    next.version = Version::from_number(77);
+    let second = match replace(next).await.unwrap() {
         ReplaceOutcome::Replaced(record) => record,
         other => panic!("not replaced: {other:?}"),
     };
     assert_eq!(second.version, Version::FIRST.next());
-    match replace(with_tokens(&first, "late")).await.unwrap() {
+    let mut late = with_tokens(&first, "late");
+    late.version = second.version;
+    match replace(late).await.unwrap() {
         ReplaceOutcome::Conflict(current) => assert_same(&current, &second),
         other => panic!("an old version replaced: {other:?}"),
     }
@@ -77,10 +104,12 @@ pub async fn a_replace_cannot_revive<F: Fixture>(fixture: F) {
     let record = log_in(&fixture, 1, ADA).await;
     fixture.store().remove(device(1), None, EndReason::Logout, START).await.unwrap();
     let late = with_tokens(&record, "late");
-    let outcome = fixture.store().replace(record.version, late, None, START).await.unwrap();
+    let outcome =
+        fixture.store().replace(record.version, late, Tokens::Renewed, START).await.unwrap();
     assert!(matches!(outcome, ReplaceOutcome::Gone(Some(EndReason::Logout))));
     let never = super::record(device(2), ADA, START);
-    let outcome = fixture.store().replace(Version::FIRST, never, None, START).await.unwrap();
+    let outcome =
+        fixture.store().replace(Version::FIRST, never, Tokens::Renewed, START).await.unwrap();
     assert!(matches!(outcome, ReplaceOutcome::Gone(None)));
     assert!(listed(&fixture, ADA).await.is_empty());
     let fixture = fixture.reopen().await;
@@ -91,7 +120,7 @@ pub async fn a_replace_cannot_revive<F: Fixture>(fixture: F) {
 pub async fn a_remove_minds_the_version_it_was_given<F: Fixture>(fixture: F) {
     let first = log_in(&fixture, 1, ADA).await;
     let newer = with_tokens(&first, "second");
-    fixture.store().replace(first.version, newer, None, START).await.unwrap();
+    fixture.store().replace(first.version, newer, Tokens::Renewed, START).await.unwrap();
     let refused = EndReason::Refused;
     let remove = |version| fixture.store().remove(device(1), version, refused, START);
     let outcome = remove(Some(first.version)).await.unwrap();
@@ -99,7 +128,8 @@ pub async fn a_remove_minds_the_version_it_was_given<F: Fixture>(fixture: F) {
     assert!(live(&fixture, 1).await.is_some());
     let outcome = remove(Some(first.version.next())).await.unwrap();
     assert!(matches!(outcome, RemoveOutcome::Removed(_)));
-    assert!(matches!(remove(None).await.unwrap(), RemoveOutcome::Absent));
+    let again = remove(None).await.unwrap();
+    assert!(matches!(again, RemoveOutcome::Gone(Some(EndReason::Refused))));
 }
 
 /// Reason and verifier stay for a while, also over a restart.
@@ -128,7 +158,7 @@ pub async fn what_was_acknowledged_survives_reopening<F: Fixture>(fixture: F) {
     for number in 1..=5 {
         let current = live(&fixture, number).await.unwrap();
         let next = with_tokens(&current, "renewed");
-        fixture.store().replace(current.version, next, None, START).await.unwrap();
+        fixture.store().replace(current.version, next, Tokens::Renewed, START).await.unwrap();
     }
     for number in 16..=20 {
         fixture.store().remove(device(number), None, EndReason::Logout, START).await.unwrap();
@@ -157,7 +187,13 @@ pub async fn a_touch_moves_the_last_use_only<F: Fixture>(fixture: F) {
     assert_eq!(live(&fixture, 1).await.unwrap().last_seen_at, later, "time does not go back");
     // A refresh that read the record before the touch does not undo it.
     let renewed = with_tokens(&before, "renewed");
-    fixture.store().replace(before.version, renewed, None, later).await.unwrap();
+    fixture.store().replace(before.version, renewed, Tokens::Renewed, later).await.unwrap();
+    assert_eq!(live(&fixture, 1).await.unwrap().last_seen_at, later);
+    // And none counts as a use.
+    let current = live(&fixture, 1).await.unwrap();
+    let again = with_tokens(&current, "again");
+    let much_later = later + seconds(60);
+    fixture.store().replace(current.version, again, Tokens::Renewed, much_later).await.unwrap();
     assert_eq!(live(&fixture, 1).await.unwrap().last_seen_at, later);
 }
 
@@ -180,7 +216,7 @@ pub async fn a_touch_extends_the_idle_limit<F: Fixture>(fixture: F) {
 pub async fn no_token_is_written_in_the_clear<F: Fixture>(fixture: F) {
     let first = log_in(&fixture, 1, ADA).await;
     let next = with_tokens(&first, "canary");
-    fixture.store().replace(first.version, next, None, START).await.unwrap();
+    fixture.store().replace(first.version, next, Tokens::Renewed, START).await.unwrap();
     let fixture = fixture.reopen().await;
     let written = fixture.written();
     for secret in ["canary", "access-of-", "refresh-of-"] {
