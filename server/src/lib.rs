@@ -1,6 +1,31 @@
-//! The session server.
+//! The session server: the HTTP surface over the session flow of tokenkeep.
+//!
+//! [`serve`] answers requests on listeners that the caller has bound, for an [`App`] that the
+//! caller has put together from a store, an issuer and [`settings`].
 
+mod app;
+mod body;
+mod caller;
 pub mod central;
+mod client_address;
 pub mod config;
+mod cookie;
 pub mod demo;
+mod failure;
+mod gateway;
+mod login_attempts;
+mod reply;
+mod routes;
+mod same_site;
+mod serve;
+mod service_access;
 pub mod service_key;
+pub mod settings;
+mod sign_in;
+mod surface;
+
+pub use app::App;
+pub use gateway::GatewayError;
+pub use serve::{Listeners, Stopped, serve};
+pub use service_access::{NoServiceKeys, ServiceKeys};
+pub use service_key::{KeyRefusal, Scope};

@@ -62,6 +62,8 @@ pub struct Subscription {
     pub backlog: Vec<Event>,
     /// Whether events between that number and the backlog are lost.
     pub gap: bool,
+    /// The number of the latest event when listening began; zero before the first.
+    pub last: u64,
     /// What happens from here on.
     pub receiver: broadcast::Receiver<Event>,
 }
@@ -95,7 +97,7 @@ impl Events {
         let backlog: Vec<Event> = log.kept.iter().filter(|e| e.number > after).cloned().collect();
         let first = backlog.first().map_or(log.last + 1, |event| event.number);
         let gap = after > log.last || first > after + 1;
-        Subscription { backlog, gap, receiver: self.sender.subscribe() }
+        Subscription { backlog, gap, last: log.last, receiver: self.sender.subscribe() }
     }
 }
 

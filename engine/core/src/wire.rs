@@ -333,6 +333,8 @@ pub enum ErrorCode {
     UpstreamUnavailable,
     /// The store cannot help.
     StoreUnavailable,
+    /// The server has as much to do as it takes on at one time; nothing was done.
+    Busy,
     /// The server is shutting down.
     ShuttingDown,
     /// Something that should not happen; the log has it under `request_id`.

@@ -1,0 +1,67 @@
+//! Login and registration.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::StatusCode;
+use http::header::SET_COOKIE;
+use tokenkeep_core::sessions::LoginRequest;
+use tokenkeep_core::wire::{LoginBody, RegisteredBody, SessionBody};
+use tokenkeep_core::{Error, Issuer, Password, TokenStore};
+
+use crate::app::App;
+use crate::body;
+use crate::caller::Caller;
+use crate::failure::Failure;
+use crate::reply::{self, Answer};
+
+/// Logs in and hands the device cookie over.
+pub(super) async fn login<S: TokenStore, I: Issuer>(
+    app: Arc<App<S, I>>,
+    caller: Arc<Caller>,
+    body: Bytes,
+) -> Answer {
+    let LoginBody { email, password } = body::json_or_form(&caller.headers, &body)?;
+    let address = caller.address(&app.settings);
+    let attempt = app
+        .attempts
+        .begin(app.clock.monotonic(), address, Some(&email))
+        .map_err(Failure::TooManyAttempts)?;
+    let request = LoginRequest {
+        username: email,
+        password: Password::new(password),
+        presented: caller.presented.credential().cloned(),
+        client: caller.client(&app.settings),
+    };
+    let login = app.sessions.login(request).await.map_err(|error| match error {
+        Error::Refused(refusal) => Failure::LoginRefused(refusal),
+        error => Failure::Flow(error),
+    })?;
+    app.attempts.succeeded(attempt);
+    let record = login.session.record();
+    tracing::info!(device = %record.device_id, %address, "a device logged in");
+    let mut answer = reply::json(StatusCode::OK, &SessionBody::new(record, app.sessions.now()))?;
+    let cookie = app.cookie.set(&login.credential).map_err(Failure::internal)?;
+    answer.headers_mut().insert(SET_COOKIE, cookie);
+    Ok(answer)
+}
+
+/// Passes a registration on to the auth server.
+pub(super) async fn register<S: TokenStore, I: Issuer>(
+    app: Arc<App<S, I>>,
+    caller: Arc<Caller>,
+    body: Bytes,
+) -> Answer {
+    let LoginBody { email, password } = body::json_or_form(&caller.headers, &body)?;
+    // Registrations can be flooded as logins can, and an existing account can be guessed at.
+    app.attempts
+        .begin(app.clock.monotonic(), caller.address(&app.settings), None)
+        .map_err(Failure::TooManyAttempts)?;
+    let registered = app.sessions.register(&email, &Password::new(password)).await;
+    let message = registered.map_err(|error| match error {
+        Error::Refused(refusal) => Failure::RegistrationRefused(refusal),
+        error => Failure::Flow(error),
+    })?;
+    let message = message.unwrap_or_else(|| "registered".to_owned());
+    reply::json(StatusCode::CREATED, &RegisteredBody { message })
+}

@@ -1,0 +1,106 @@
+//! Serves the HTTP surface until it is told to stop, and then stops without losing anything.
+
+mod accept;
+mod activity;
+mod connection;
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokenkeep_core::{Issuer, TokenStore};
+use tokio::net::TcpListener;
+use tokio_util::task::TaskTracker;
+
+use crate::app::App;
+use crate::surface::{Door, Surface};
+use connection::Connections;
+
+/// Where requests come in.
+#[derive(Debug)]
+pub struct Listeners {
+    /// For browsers, proxies and services.
+    pub public: TcpListener,
+    /// For administration; absent: it is served with the rest.
+    pub admin: Option<TcpListener>,
+}
+
+impl From<TcpListener> for Listeners {
+    fn from(public: TcpListener) -> Self {
+        Self { public, admin: None }
+    }
+}
+
+/// Whether everything was finished when the server stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct Stopped {
+    /// Every request was answered.
+    pub requests_finished: bool,
+    /// Every refresh that was sent is stored.
+    pub refreshes_finished: bool,
+}
+
+impl fmt::Display for Stopped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.requests_finished, self.refreshes_finished) {
+            (true, true) => f.write_str("everything was finished"),
+            (false, true) => f.write_str("some requests were cut off"),
+            (_, false) => f.write_str("some refreshes were cut off"),
+        }
+    }
+}
+
+/// Serves `app` on `listeners` until `shutdown` comes: then `/readyz` says no for the drain
+/// delay, the listeners close, streams of events end, requests finish, and at last the session
+/// flow stores what its refreshes got. The shutdown limit bounds all of it.
+///
+/// # Errors
+/// If a listener has no address, i.e. is none.
+pub async fn serve<S: TokenStore, I: Issuer>(
+    listeners: impl Into<Listeners>,
+    app: Arc<App<S, I>>,
+    shutdown: impl Future<Output = ()>,
+) -> io::Result<Stopped> {
+    let Listeners { public, admin } = listeners.into();
+    let connections = Arc::new(Connections::new(Surface::new(Arc::clone(&app))));
+    let accepting = TaskTracker::new();
+    let door = if admin.is_some() { Door::Public } else { Door::Everything };
+    tracing::info!(address = %public.local_addr()?, "serving");
+    accepting.spawn(accept::run(public, Arc::clone(&connections), door));
+    if let Some(admin) = admin {
+        tracing::info!(address = %admin.local_addr()?, "serving administration");
+        accepting.spawn(accept::run(admin, Arc::clone(&connections), Door::Admin));
+    }
+    accepting.close();
+    shutdown.await;
+    Ok(stop(&app, &connections, &accepting).await)
+}
+
+async fn stop<S: TokenStore, I: Issuer>(
+    app: &App<S, I>,
+    connections: &Connections<S, I>,
+    accepting: &TaskTracker,
+) -> Stopped {
+    tracing::info!("shutting down");
+    app.lifecycle.drain();
+    tokio::time::sleep(app.settings.drain_delay).await;
+    connections.stop.cancel();
+    accepting.wait().await;
+    app.lifecycle.closing.cancel();
+    // Refreshes that are under way have a third of the time for themselves.
+    let limit = app.settings.shutdown_limit;
+    let for_requests = limit.mul_f64(2.0 / 3.0);
+    let requests_finished = in_time(for_requests, connections.finish()).await;
+    connections.kill.cancel();
+    let refreshes_finished = in_time(limit - for_requests, app.sessions.shutdown()).await;
+    let stopped = Stopped { requests_finished, refreshes_finished };
+    tracing::info!(%stopped, "stopped");
+    stopped
+}
+
+async fn in_time(limit: Duration, work: impl Future<Output = ()>) -> bool {
+    tokio::time::timeout(limit, work).await.is_ok()
+}

@@ -1,0 +1,67 @@
+//! The accept loop: as many connections as allowed, and no error that ends it.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokenkeep_core::{Issuer, TokenStore};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::connection::Connections;
+use crate::client_address::Peer;
+use crate::surface::Door;
+
+/// Accepts connections until it is told to stop; then the listener closes.
+pub(super) async fn run<S: TokenStore, I: Issuer>(
+    listener: TcpListener,
+    connections: Arc<Connections<S, I>>,
+    door: Door,
+) {
+    let stop = connections.stop.clone();
+    loop {
+        // The place comes first: who cannot be served waits in the listener's queue.
+        let place = tokio::select! {
+            biased;
+            () = stop.cancelled() => break,
+            place = connections.place() => place,
+        };
+        let Some(place) = place else { break };
+        let (stream, peer) = tokio::select! {
+            biased;
+            () = stop.cancelled() => break,
+            accepted = accept(&listener) => accepted,
+        };
+        connections.start(stream, peer, door, place);
+    }
+}
+
+/// The next connection. Errors of one connection are its own; when the process is out of file
+/// descriptors or memory, it waits for some to come back.
+async fn accept(listener: &TcpListener) -> (TcpStream, Peer) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                if let Err(error) = stream.set_nodelay(true) {
+                    tracing::debug!(%error, "a connection keeps Nagle's algorithm");
+                }
+                return (stream, Peer(peer));
+            }
+            Err(error) if is_of_one_connection(&error) => {}
+            Err(error) => {
+                tracing::error!(%error, "no connection can be accepted at the moment");
+                tokio::time::sleep(BACK_OFF).await;
+            }
+        }
+    }
+}
+
+fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+    )
+}
+
+const BACK_OFF: Duration = Duration::from_millis(500);

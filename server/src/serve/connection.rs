@@ -1,0 +1,137 @@
+//! One connection: HTTP/1.1 or HTTP/2 on it, its limits, and its end.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use tokenkeep_core::{Issuer, TokenStore};
+use tokio::net::TcpStream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::activity::{self, Activity, End, Noted};
+use crate::client_address::Peer;
+use crate::settings::ConnectionLimits;
+use crate::surface::{Door, Held, Surface};
+
+/// The connections of a server.
+pub(super) struct Connections<S, I> {
+    surface: Arc<Surface<S, I>>,
+    limits: ConnectionLimits,
+    http: auto::Builder<TokioExecutor>,
+    places: Arc<Semaphore>,
+    tasks: TaskTracker,
+    /// Cancelled when connections must finish what they are doing.
+    pub(super) stop: CancellationToken,
+    /// Cancelled when connections must end at once.
+    pub(super) kill: CancellationToken,
+}
+
+impl<S: TokenStore, I: Issuer> Connections<S, I> {
+    pub(super) fn new(surface: Surface<S, I>) -> Self {
+        let limits = surface.app().settings.connections;
+        Self {
+            surface: Arc::new(surface),
+            http: http(&limits),
+            places: Arc::new(Semaphore::new(limits.connections.min(Semaphore::MAX_PERMITS))),
+            limits,
+            tasks: TaskTracker::new(),
+            stop: CancellationToken::new(),
+            kill: CancellationToken::new(),
+        }
+    }
+
+    /// Waits for a place for one more connection.
+    pub(super) async fn place(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.places).acquire_owned().await.ok()
+    }
+
+    /// Serves a connection in a task of its own.
+    pub(super) fn start(
+        self: &Arc<Self>,
+        stream: TcpStream,
+        peer: Peer,
+        door: Door,
+        place: OwnedSemaphorePermit,
+    ) {
+        let this = Arc::clone(self);
+        self.tasks.spawn(async move {
+            this.run(stream, peer, door).await;
+            drop(place);
+        });
+    }
+
+    /// Waits until every connection has ended.
+    pub(super) async fn finish(&self) {
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    async fn run(&self, stream: TcpStream, peer: Peer, door: Door) {
+        let activity = Arc::new(Activity::default());
+        let stream = TokioIo::new(Noted::new(stream, Arc::clone(&activity)));
+        let (surface, busy_on) = (Arc::clone(&self.surface), Arc::clone(&activity));
+        let service = service_fn(move |request| {
+            let busy = busy_on.begin(request.version());
+            let surface = Arc::clone(&surface);
+            async move {
+                let response = surface.answer(request, peer, door).await;
+                Ok::<_, Infallible>(response.map(|body| Held::new(body, busy)))
+            }
+        });
+        let mut connection = std::pin::pin!(self.http.serve_connection(stream, service));
+        let mut outstayed = std::pin::pin!(activity::outstay(activity, self.limits));
+        let mut finishing = false;
+        loop {
+            tokio::select! {
+                done = connection.as_mut() => {
+                    if let Err(error) = done {
+                        tracing::debug!(%error, "a connection broke");
+                    }
+                    return;
+                }
+                () = self.kill.cancelled() => return,
+                () = self.stop.cancelled(), if !finishing => finishing = true,
+                end = outstayed.as_mut(), if !finishing => match end {
+                    End::Slow => return,
+                    End::Idle => finishing = true,
+                },
+                // An idle client that does not close its side has had its chance.
+                () = tokio::time::sleep(LINGER), if finishing && !self.stop.is_cancelled() => return,
+            }
+            connection.as_mut().graceful_shutdown();
+        }
+    }
+}
+
+impl<S, I> fmt::Debug for Connections<S, I> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connections").field("limits", &self.limits).finish_non_exhaustive()
+    }
+}
+
+/// The protocols with their limits. hyper's own header time-out stays off: it would also count
+/// the idle time between two requests, and does not begin before the protocol is known.
+fn http(limits: &ConnectionLimits) -> auto::Builder<TokioExecutor> {
+    let mut http = auto::Builder::new(TokioExecutor::new());
+    http.http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(None)
+        .max_headers(limits.headers)
+        .max_buf_size(limits.header_bytes.max(8 * 1024));
+    http.http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits.streams)
+        .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
+        .keep_alive_interval(Duration::from_secs(20))
+        .keep_alive_timeout(Duration::from_secs(10));
+    http
+}
+
+/// How long a connection may take to close after it was idle.
+const LINGER: Duration = Duration::from_secs(5);

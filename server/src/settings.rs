@@ -1,0 +1,190 @@
+//! What an operator may set about the HTTP surface; the defaults are the documented ones.
+
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+/// What an operator may set about the HTTP surface.
+#[derive(Clone, Debug)]
+pub struct ServerSettings {
+    /// How the device cookie is named and guarded.
+    pub cookie: CookiePolicy,
+    /// Origins of pages that may send unsafe requests and be returned to after a login, e.g.
+    /// `https://app.example.org`. The server's own origin needs no mention.
+    pub public_origins: Vec<String>,
+    /// Where browsers are sent to log in; absent: they get a 401 as programs do.
+    pub login_page: Option<String>,
+    /// The networks whose `X-Forwarded-*` is believed; nobody's by default.
+    pub trusted_proxies: Vec<IpNet>,
+    /// What a connection may take.
+    pub connections: ConnectionLimits,
+    /// What a request may take.
+    pub requests: RequestLimits,
+    /// How often logins are tried.
+    pub logins: LoginLimits,
+    /// The upstreams of the gateway.
+    pub proxies: Vec<Proxy>,
+    /// What a request through the gateway may take.
+    pub gateway: GatewayLimits,
+    /// How long `/readyz` says 503 before the listeners close.
+    pub drain_delay: Duration,
+    /// How long a shutdown may take after the drain delay.
+    pub shutdown_limit: Duration,
+}
+
+impl Default for ServerSettings {
+    fn default() -> Self {
+        Self {
+            cookie: CookiePolicy::default(),
+            public_origins: Vec::new(),
+            login_page: None,
+            trusted_proxies: Vec::new(),
+            connections: ConnectionLimits::default(),
+            requests: RequestLimits::default(),
+            logins: LoginLimits::default(),
+            proxies: Vec::new(),
+            gateway: GatewayLimits::default(),
+            drain_delay: Duration::ZERO,
+            shutdown_limit: Duration::from_secs(30),
+        }
+    }
+}
+
+/// How the device cookie is named and guarded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CookiePolicy {
+    /// `__Host-device_id`, for https only.
+    #[default]
+    Secure,
+    /// `device_id` without `Secure`, for plain http on a loopback address and nowhere else.
+    Loopback,
+}
+
+/// What a connection may take.
+#[derive(Clone, Copy, Debug)]
+pub struct ConnectionLimits {
+    /// How many connections are open at one time; others wait in the listener's queue.
+    pub connections: usize,
+    /// How long the first complete request may take to come.
+    pub first_request: Duration,
+    /// How long the headers of a later request may take.
+    pub header_read: Duration,
+    /// How long a connection may be without a request.
+    pub idle: Duration,
+    /// How many headers a request may have (431 beyond).
+    pub headers: usize,
+    /// How many bytes the head of a request may have (431 beyond).
+    pub header_bytes: usize,
+    /// How many requests an HTTP/2 connection may have at one time.
+    pub streams: u32,
+}
+
+impl Default for ConnectionLimits {
+    fn default() -> Self {
+        Self {
+            connections: 10_000,
+            first_request: Duration::from_secs(10),
+            header_read: Duration::from_secs(10),
+            idle: Duration::from_secs(75),
+            headers: 100,
+            header_bytes: 32 * 1024,
+            streams: 128,
+        }
+    }
+}
+
+/// What a request may take.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestLimits {
+    /// How many requests are answered at one time (503 beyond).
+    pub in_flight: usize,
+    /// How many streams of events are open at one time (503 beyond).
+    pub event_streams: usize,
+    /// How many bytes a body may have (413 beyond).
+    pub body_bytes: usize,
+    /// How long a body may take (408 beyond).
+    pub body_time: Duration,
+    /// How many bytes the path and query may have (414 beyond).
+    pub uri_bytes: usize,
+}
+
+impl Default for RequestLimits {
+    fn default() -> Self {
+        Self {
+            in_flight: 4096,
+            event_streams: 4096,
+            body_bytes: 64 * 1024,
+            body_time: Duration::from_secs(10),
+            uri_bytes: 8 * 1024,
+        }
+    }
+}
+
+/// How often logins are tried. A login that succeeds gives its share back.
+#[derive(Clone, Copy, Debug)]
+pub struct LoginLimits {
+    /// For one address (an IPv6 /64 is one address).
+    pub per_address: Rate,
+    /// For one email.
+    pub per_email: Rate,
+    /// How many addresses and emails are remembered at one time.
+    pub remembered: usize,
+}
+
+impl Default for LoginLimits {
+    fn default() -> Self {
+        Self {
+            per_address: Rate { burst: 60, every: Duration::from_secs(1) },
+            per_email: Rate { burst: 10, every: Duration::from_secs(6) },
+            remembered: 65_536,
+        }
+    }
+}
+
+/// How often something may happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// How many at once.
+    pub burst: u32,
+    /// One more after each of these.
+    pub every: Duration,
+}
+
+/// An upstream of the gateway, and the paths that go there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proxy {
+    /// The paths that go there, by whole segments: `/api` is `/api` and `/api/x`, not `/apix`.
+    pub prefix: String,
+    /// Where they go, e.g. `http://127.0.0.1:9000`.
+    pub upstream: String,
+    /// Whether the upstream sees the path without the prefix.
+    pub strip_prefix: bool,
+}
+
+/// What a request through the gateway may take.
+#[derive(Clone, Copy, Debug)]
+pub struct GatewayLimits {
+    /// How many bytes a body may have (413 beyond).
+    pub body_bytes: u64,
+    /// How long a body may stand still (408 beyond).
+    pub body_stall: Duration,
+    /// Bodies of a declared length up to this many bytes are kept, so that the request can be
+    /// repeated after a 401.
+    pub kept_bytes: u64,
+    /// How long a connection to the upstream may take.
+    pub connect: Duration,
+    /// How long the upstream may take to begin its answer.
+    pub answer: Duration,
+}
+
+impl Default for GatewayLimits {
+    fn default() -> Self {
+        Self {
+            body_bytes: 100 * 1024 * 1024,
+            body_stall: Duration::from_secs(30),
+            kept_bytes: 256 * 1024,
+            connect: Duration::from_secs(5),
+            answer: Duration::from_secs(60),
+        }
+    }
+}
