@@ -10,8 +10,7 @@
 use std::error::Error;
 use std::io::{Write as _, stdin, stdout};
 
-use tokenkeep_client::reqwest::{Client, redirect};
-use tokenkeep_client::{Credential, ServiceKey, SessionClient};
+use tokenkeep_client::{Credential, ServiceKey, SessionClient, upstream_http};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -26,7 +25,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     // Drops tokens of sessions that end; a service keeps it for as long as it runs.
     let _watch = sessions.watch_in_background()?;
 
-    let http = Client::builder().redirect(redirect::Policy::none()).build()?;
+    let http = upstream_http()?.build()?;
     let mut out = stdout();
     match sessions.send(&credential, http.get(upstream)).await {
         Ok(response) => {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::{Client, Url, redirect};
+use reqwest::{Client, Url};
 use tokenkeep_core::{Clock, StoreId, SystemClock, wire};
 
 use crate::tokens::Tokens;
@@ -142,12 +142,8 @@ fn base(text: &str) -> Result<Url, Error> {
 }
 
 fn own_client(base: &Url, connect_timeout: Duration) -> Result<Client, Error> {
-    let tls = tls::config(base.scheme()).map_err(Error::misconfigured)?;
-    Client::builder()
-        .tls_backend_preconfigured(tls)
+    tls::builder(base.scheme())?
         .connect_timeout(connect_timeout)
-        // A redirect would carry secrets to a place that nobody chose.
-        .redirect(redirect::Policy::none())
         // The session server is a neighbour: a proxy for the way out has no business with it.
         .no_proxy()
         // Requests that may be repeated are repeated in one place.

@@ -13,7 +13,7 @@
 //!     .build()?;
 //! let _watch = sessions.watch_in_background()?; // drops tokens of sessions that end
 //!
-//! let http = tokenkeep_client::reqwest::Client::new();
+//! let http = tokenkeep_client::upstream_http()?.build()?;
 //! match sessions.send(&credential, http.get("https://api.example/orders")).await {
 //!     Ok(response) => println!("the upstream says {}", response.status()),
 //!     Err(error) if error.is_logged_out() => println!("log in again"),
@@ -50,6 +50,7 @@ pub use builder::Builder;
 pub use client::SessionClient;
 pub use error::Error;
 pub use service_key::{InvalidServiceKey, ServiceKey};
+pub use tls::upstream_http;
 pub use token::Token;
 pub use watch::{Change, Watch, WatchTask};
 
