@@ -184,7 +184,9 @@ impl Landing<'_> {
         }
         let now = self.tokens.clock.monotonic();
         match state.cache.alive(device, &verifier, now) {
-            Some(held) if spent.is_none() && error.is_unavailable() => Ok(held.token.clone()),
+            Some(held) if error.is_unavailable() && is_another(&held.token, spent) => {
+                Ok(held.token.clone())
+            }
             _ => Err(error),
         }
     }

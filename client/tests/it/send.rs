@@ -7,7 +7,7 @@ use futures_util::stream;
 use reqwest::{Body, Client};
 use tokenkeep_client::Credential;
 use tokenkeep_core::AccessToken;
-use tokio::sync::Barrier;
+use tokio::sync::{Barrier, Semaphore};
 
 use crate::repeats::plain_http;
 use crate::stub::{self, Stub, credential};
@@ -74,6 +74,66 @@ async fn a_hundred_callers_that_met_the_same_401_cost_one_renewal() {
         assert_eq!(response.unwrap().status(), 200);
     }
     assert_eq!((sessions.asked().len(), renewals(&sessions)), (2, 1));
+}
+
+#[tokio::test]
+async fn a_renewal_is_not_answered_by_a_plain_call_that_brings_the_spent_token() {
+    let credential = credential();
+    let (arrived, gate) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(1)));
+    let sessions = Stub::start({
+        let (credential, arrived, gate) =
+            (credential.clone(), Arc::clone(&arrived), Arc::clone(&gate));
+        move |ask| {
+            let renews = ask.json()["spent"].is_string();
+            let answer = stub::token(&credential, if renews { "fresh" } else { "old" }, 600);
+            arrived.add_permits(1);
+            let gate = Arc::clone(&gate);
+            async move {
+                gate.acquire().await.unwrap().forget();
+                answer
+            }
+        }
+    })
+    .await;
+    // The upstream says its 401 when a plain call is under way again.
+    let (met, go) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+    let upstream = Stub::start({
+        let (met, go) = (Arc::clone(&met), Arc::clone(&go));
+        move |ask| {
+            let go = Arc::clone(&go);
+            met.add_permits(1);
+            async move {
+                if ask.header("authorization") == "Bearer fresh" {
+                    return stub::empty(200);
+                }
+                go.acquire().await.unwrap().forget();
+                stub::empty(401)
+            }
+        }
+    })
+    .await;
+    let client = sessions.client();
+    let send = client.send(&credential, plain_http().get(&upstream.url));
+    let plain = async {
+        met.acquire().await.unwrap().forget();
+        client.invalidate(&credential);
+        let plain = client.token(&credential);
+        let release = async {
+            arrived.acquire_many(2).await.unwrap().forget();
+            go.add_permits(1);
+            // A renewal beside the plain call would be asked for while that is held back.
+            for _ in 0..1000 {
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(sessions.asked().len(), 2);
+            gate.add_permits(9);
+        };
+        tokio::join!(plain, release).0
+    };
+    let (response, plain) = tokio::join!(send, plain);
+    assert_eq!(plain.unwrap().access_token().expose(), "old");
+    assert_eq!(response.unwrap().status(), 200);
+    assert_eq!((sessions.asked().len(), renewals(&sessions)), (3, 1));
 }
 
 #[tokio::test]

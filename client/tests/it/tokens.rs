@@ -163,7 +163,8 @@ async fn a_token_is_forgotten_when_told_so_and_when_the_session_is_over() {
         let credential = credential.clone();
         move |ask| {
             let answer = match ask.number {
-                3.. => stub::problem(401, "session_ended", &[]),
+                3 => stub::problem(401, "session_ended", &[]),
+                4.. => stub::problem(503, "store_unavailable", &[]),
                 _ => stub::token(&credential, "token", 100),
             };
             async { answer }
@@ -178,6 +179,7 @@ async fn a_token_is_forgotten_when_told_so_and_when_the_session_is_over() {
     // The token would work for 5 s more, but the verdict ends it.
     clock.advance(Duration::from_secs(95));
     assert!(client.token(&credential).await.unwrap_err().is_logged_out());
+    assert!(client.token(&credential).await.unwrap_err().is_unavailable());
 }
 
 #[tokio::test]
