@@ -1,0 +1,79 @@
+//! The session check over HTTP beside a bare warp route that returns a constant.
+//!
+//! `cargo bench -p tokenkeep-benches --bench http`
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a bench prints, and stops where it is wrong")]
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokenkeep::sessions::{LoginRequest, Settings};
+use tokenkeep::{ClientInfo, Engine, Options, Password, Sessions, SystemClock};
+use tokenkeep_benches::load::{Report, hammer};
+use tokenkeep_benches::runtime;
+use tokenkeep_core::testing::FakeIssuer;
+use tokenkeep_server::app::App;
+use tokenkeep_server::serve;
+use tokenkeep_server::service_access::NoServiceKeys;
+use tokenkeep_server::settings::{CookiePolicy, ServerSettings};
+use tokio::net::TcpListener;
+use warp::Filter as _;
+
+const CONNECTIONS: usize = 64;
+const ROUNDS: usize = 5;
+const ROUND: Duration = Duration::from_secs(3);
+
+fn main() {
+    let serving = runtime();
+    let (bare, ours, cookie) = serving.block_on(start());
+    // The load comes from one thread of its own.
+    let load = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let bare_request = format!("GET /bare HTTP/1.1\r\nhost: {bare}\r\ncookie: {cookie}\r\n\r\n");
+    let request = |path: &str| format!("GET {path} HTTP/1.1\r\nhost: {ours}\r\ncookie: {cookie}\r\n\r\n");
+    println!("{CONNECTIONS} connections, median of {ROUNDS} rounds of {ROUND:?}");
+    println!("{:<22} {:>12} {:>10} {:>10} {:>8}", "", "answers/s", "p50", "p99", "ratio");
+    for path in ["/authz/nginx", "/v1/session"] {
+        let request = request(path);
+        let mut rounds = Vec::new();
+        for _ in 0..ROUNDS {
+            let peer = load.block_on(hammer(bare, &bare_request, CONNECTIONS, ROUND)).unwrap();
+            let own = load.block_on(hammer(ours, &request, CONNECTIONS, ROUND)).unwrap();
+            rounds.push((peer, own, own.rate / peer.rate));
+        }
+        rounds.sort_by(|a, b| a.2.total_cmp(&b.2));
+        let (peer, own, ratio) = rounds[ROUNDS / 2];
+        print("bare warp route", &peer, 1.0);
+        print(path, &own, ratio);
+    }
+}
+
+fn print(name: &str, report: &Report, ratio: f64) {
+    let Report { rate, p50, p99 } = report;
+    println!("{name:<22} {rate:>12.0} {p50:>10.0?} {p99:>10.0?} {ratio:>8.2}");
+}
+
+/// Starts both servers; returns their addresses and the cookie of a session.
+async fn start() -> (SocketAddr, SocketAddr, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let bare = listener.local_addr().unwrap();
+    let route = warp::path!("bare").map(|| "ok");
+    tokio::spawn(warp::serve(route).incoming(listener).run());
+
+    let directory = tempfile::tempdir().unwrap().keep();
+    let store = Engine::open(&directory, Options::default()).unwrap();
+    let clock = Arc::new(SystemClock::new());
+    let sessions = Sessions::new(store, FakeIssuer::new(), clock.clone(), Settings::default());
+    let login = LoginRequest {
+        username: "ada@example.org".into(),
+        password: Password::new("secret"),
+        presented: None,
+        client: ClientInfo::default(),
+    };
+    let credential = sessions.login(login).await.unwrap().credential;
+    let settings = ServerSettings { cookie: CookiePolicy::Loopback, ..ServerSettings::default() };
+    let app = App::new(sessions, clock, Arc::new(NoServiceKeys), settings).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let ours = listener.local_addr().unwrap();
+    tokio::spawn(serve(listener, None, Arc::new(app), std::future::pending()));
+    (bare, ours, format!("device_id={}", credential.expose().as_str()))
+}
