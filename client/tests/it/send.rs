@@ -120,7 +120,7 @@ async fn a_renewal_is_not_answered_by_a_plain_call_that_brings_the_spent_token()
         let plain = client.token(&credential);
         let release = async {
             arrived.acquire_many(2).await.unwrap().forget();
-            go.add_permits(1);
+            go.add_permits(9);
             // A renewal beside the plain call would be asked for while that is held back.
             for _ in 0..1000 {
                 tokio::task::yield_now().await;
