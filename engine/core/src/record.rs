@@ -162,7 +162,9 @@ impl ClientInfo {
     pub fn new(user_agent: Option<&str>, address: Option<IpAddr>) -> Self {
         let clean = |text: &str| {
             let mut kept: String = text.chars().filter(|c| !c.is_control()).collect();
-            kept.truncate(kept.floor_char_boundary(Self::MAX_USER_AGENT_LEN));
+            while kept.len() > Self::MAX_USER_AGENT_LEN {
+                kept.pop();
+            }
             kept.into_boxed_str()
         };
         Self { user_agent: user_agent.map(clean).filter(|kept| !kept.is_empty()), address }
