@@ -28,6 +28,7 @@ mod record;
 mod seal;
 
 pub use header::{Header, RecordHeader};
+pub use layout::checksum;
 pub use record::{EncodedRecord, decode, encode};
 
 /// The format that is written.

@@ -39,8 +39,6 @@ pub enum Header<'a> {
         holder: HolderId,
         /// When the first attempt whose outcome is unknown began.
         since: Timestamp,
-        /// Whether an attempt ended without a known outcome.
-        uncertain: bool,
     },
     /// The device's record has no intent any more.
     IntentCleared {
@@ -125,15 +123,9 @@ impl<'a> Header<'a> {
             Self::Touch { device, last_seen_at } => {
                 append(&mut bytes, &(*device.as_bytes(), last_seen_at.as_unix_micros()))?;
             }
-            Self::Intent { device, version, holder, since, uncertain } => append(
+            Self::Intent { device, version, holder, since } => append(
                 &mut bytes,
-                &(
-                    *device.as_bytes(),
-                    version.number(),
-                    *holder.as_bytes(),
-                    since.as_unix_micros(),
-                    *uncertain,
-                ),
+                &(*device.as_bytes(), version.number(), *holder.as_bytes(), since.as_unix_micros()),
             )?,
             Self::IntentCleared { device } => append(&mut bytes, &(*device.as_bytes(),))?,
         }
@@ -227,14 +219,13 @@ fn tombstone<'a>(fields: ([u8; 16], u8, i64, [u8; 32])) -> Result<Header<'a>, Co
     })
 }
 
-fn intent<'a>(fields: ([u8; 16], u64, [u8; 16], i64, bool)) -> Header<'a> {
-    let (device, version, holder, since, uncertain) = fields;
+fn intent<'a>(fields: ([u8; 16], u64, [u8; 16], i64)) -> Header<'a> {
+    let (device, version, holder, since) = fields;
     Header::Intent {
         device: DeviceId::from_bytes(device),
         version: Version::from_number(version),
         holder: HolderId::from_bytes(holder),
         since: Timestamp::from_unix_micros(since),
-        uncertain,
     }
 }
 
@@ -271,7 +262,6 @@ mod tests {
                 version: Version::FIRST,
                 holder: HolderId::from_bytes([4; 16]),
                 since: at(5),
-                uncertain: true,
             },
             Header::IntentCleared { device },
         ]

@@ -32,8 +32,10 @@ pub(super) fn known_format(bytes: &[u8]) -> Result<&[u8], CodecError> {
     }
 }
 
-/// FNV-1a, 64 bits: every step is a bijection, so a change of one byte is always found.
-pub(super) fn checksum(bytes: &[u8]) -> [u8; 8] {
+/// The checksum of headers, FNV-1a of 64 bits: every step is a bijection, so a change of one byte
+/// is always found.
+#[must_use]
+pub fn checksum(bytes: &[u8]) -> [u8; 8] {
     let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, step).to_le_bytes()
 }
