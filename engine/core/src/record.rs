@@ -95,10 +95,21 @@ impl TokenRecord {
     /// Notes that the device was used at `now`; a use after half an hour without one begins a
     /// new visit. An instant before the last use changes nothing.
     pub fn touch(&mut self, now: Timestamp) {
-        if now.duration_since(self.last_seen_at) >= VISIT_GAP {
-            self.previous_visit_at = Some(self.last_seen_at);
-        }
-        self.last_seen_at = self.last_seen_at.max(now);
+        (self.last_seen_at, self.previous_visit_at) =
+            Self::touched(self.last_seen_at, self.previous_visit_at, now);
+    }
+
+    /// What [`TokenRecord::touch`] makes of `last_seen_at` and `previous_visit_at`, for a store
+    /// that keeps them apart from the record.
+    #[must_use]
+    pub fn touched(
+        last_seen_at: Timestamp,
+        previous_visit_at: Option<Timestamp>,
+        now: Timestamp,
+    ) -> (Timestamp, Option<Timestamp>) {
+        let begins_a_visit = now.duration_since(last_seen_at) >= VISIT_GAP;
+        let previous = if begins_a_visit { Some(last_seen_at) } else { previous_visit_at };
+        (last_seen_at.max(now), previous)
     }
 
     /// What the record is good for at `now`.

@@ -1,0 +1,215 @@
+//! The index in memory: which row is the newest of a device, and what follows from it.
+
+mod cache;
+mod lists;
+mod slot;
+
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use tokenkeep_core::{DeviceId, Email, Timestamp, TokenRecord};
+
+use cache::Cache;
+pub(crate) use lists::Lists;
+use slot::Outline;
+pub(crate) use slot::{EndedSlot, IntentSlot, LiveSlot, Slot};
+
+/// Everything that is known without reading the disk.
+///
+/// `slots` is read without a lock. `lists` is what concerns several devices at once; whoever
+/// publishes holds it, so that a list is never seen half done. Only the writer changes either,
+/// but for the cached records.
+#[derive(Debug)]
+pub(crate) struct Index {
+    slots: papaya::HashMap<DeviceId, Slot>,
+    lists: RwLock<Lists>,
+    cache: Cache,
+    hasher: RandomState,
+}
+
+impl Index {
+    pub(crate) fn new(cache_bytes: usize) -> Self {
+        Self {
+            slots: papaya::HashMap::new(),
+            lists: RwLock::default(),
+            cache: Cache::new(cache_bytes),
+            hasher: RandomState::new(),
+        }
+    }
+
+    /// Stands for an email in the index: a keyed hash, so that nobody can make two collide.
+    pub(crate) fn user(&self, email: &str) -> u64 {
+        self.hasher.hash_one(email)
+    }
+
+    /// Looks at the slot of `device`, if there is one.
+    pub(crate) fn with<T>(&self, device: DeviceId, look: impl FnOnce(&Slot) -> T) -> Option<T> {
+        self.slots.pin().get(&device).map(look)
+    }
+
+    /// A copy of the slot of `device`.
+    pub(crate) fn slot(&self, device: DeviceId) -> Option<Slot> {
+        self.with(device, Slot::clone)
+    }
+
+    pub(crate) fn lists(&self) -> RwLockReadGuard<'_, Lists> {
+        self.lists.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Locks out whoever looks at several devices at once.
+    pub(crate) fn publish(&self) -> Publication<'_> {
+        Publication {
+            index: self,
+            lists: self.lists.write().unwrap_or_else(PoisonError::into_inner),
+        }
+    }
+
+    /// Every device with a slot.
+    pub(crate) fn devices(&self) -> Vec<DeviceId> {
+        self.slots.pin().keys().copied().collect()
+    }
+
+    /// Keeps a record that was read from the row `seq`, unless the slot has moved on.
+    pub(crate) fn keep(&self, device: DeviceId, seq: u64, record: &Arc<TokenRecord>) {
+        let intent = record.refresh_intent;
+        let slots = self.slots.pin();
+        let outcome = slots.compute(device, |entry| match entry {
+            Some((_, Slot::Live(slot)))
+                if slot.seq == seq
+                    && slot.cached.is_none()
+                    && slot.last_seen_at == record.last_seen_at
+                    && slot.intent() == intent =>
+            {
+                papaya::Operation::Insert(slot.caching(Some(Arc::clone(record))))
+            }
+            _ => papaya::Operation::Abort(()),
+        });
+        if let papaya::Compute::Updated { .. } = outcome {
+            self.cache.exchange(device, None, Some(Arc::clone(record)));
+            self.evict();
+        }
+    }
+
+    /// Lets go of cached records until they fit the budget: those that were not read since the
+    /// hand last came by.
+    pub(crate) fn evict(&self) {
+        while let Some(candidate) = self.cache.candidate() {
+            let slots = self.slots.pin();
+            let outcome = slots.compute(candidate.device, |entry| match entry {
+                Some((_, Slot::Live(slot))) if slot.cached.is_some() => {
+                    if slot.used.take() || !candidate.over_budget {
+                        return papaya::Operation::Abort(true);
+                    }
+                    papaya::Operation::Insert(slot.caching(None))
+                }
+                _ => papaya::Operation::Abort(false),
+            });
+            match outcome {
+                papaya::Compute::Updated { old: (_, old), .. } => {
+                    self.cache.exchange(candidate.device, old.cached(), None);
+                }
+                papaya::Compute::Aborted(true) => self.cache.second_chance(candidate.device),
+                _ => {}
+            }
+        }
+    }
+
+    /// Records and bytes that are cached.
+    pub(crate) fn cached(&self) -> (u64, u64) {
+        self.cache.size()
+    }
+
+    /// An estimate of the memory that the index takes without cached records, in bytes.
+    pub(crate) fn size_bytes(&self) -> u64 {
+        let devices = u64::try_from(self.slots.len()).unwrap_or(u64::MAX);
+        devices.saturating_mul(BYTES_PER_DEVICE)
+    }
+
+    /// The devices of `email` with a slot that is no tombstone.
+    pub(crate) fn devices_of(&self, lists: &Lists, email: &Email) -> Vec<(DeviceId, LiveSlot)> {
+        let live = |device| match self.slot(device) {
+            Some(Slot::Live(slot)) => Some((device, slot)),
+            _ => None,
+        };
+        lists.devices_of(self.user(email.as_str())).filter_map(live).collect()
+    }
+}
+
+/// Measured with a million devices of as many users; see the test in `tests/it/memory.rs`.
+const BYTES_PER_DEVICE: u64 = 200;
+
+/// The index while it is changed.
+#[derive(Debug)]
+pub(crate) struct Publication<'a> {
+    index: &'a Index,
+    lists: RwLockWriteGuard<'a, Lists>,
+}
+
+impl Publication<'_> {
+    /// Puts a slot in place of what is there, or takes it away.
+    pub(crate) fn put(&mut self, device: DeviceId, slot: Option<Slot>) {
+        let old = self.index.with(device, Slot::outline);
+        let queued = old.filter(|old| !old.due).map(|old| old.queued);
+        self.exchange(device, slot, old, queued);
+    }
+
+    /// Marks what died by `certain`, at most `limit` devices; true if there may be more.
+    pub(crate) fn mark_due(&mut self, certain: Timestamp, limit: usize) -> bool {
+        for _ in 0..limit {
+            let Some(device) = self.lists.pop_due(certain) else { return false };
+            let Some(mut slot) = self.index.slot(device) else { continue };
+            let old = slot.outline();
+            slot.set_due(slot.due_at() <= certain);
+            self.exchange(device, Some(slot), Some(old), None);
+        }
+        true
+    }
+
+    /// `queued` is the second at which the device stands in the queue.
+    fn exchange(
+        &mut self,
+        device: DeviceId,
+        slot: Option<Slot>,
+        old: Option<Outline>,
+        queued: Option<u32>,
+    ) {
+        let queued = self.lists.queue(device, queued, slot.as_ref());
+        let slot = slot.map(|slot| slot.queued_at(queued));
+        let new = slot.as_ref().map(Slot::outline);
+        let record = slot.as_ref().and_then(Slot::cached);
+        let slots = self.index.slots.pin();
+        let before = match slot {
+            Some(slot) => slots.insert(device, slot),
+            None => slots.remove(&device),
+        };
+        self.index.cache.exchange(device, before.and_then(Slot::cached), record);
+        let is_counted = |device| self.index.with(device, Slot::is_counted).unwrap_or(false);
+        self.lists.exchange(device, old.as_ref(), new.as_ref(), is_counted);
+    }
+
+    pub(crate) fn lists_mut(&mut self) -> &mut Lists {
+        &mut self.lists
+    }
+}
+
+impl Drop for Publication<'_> {
+    fn drop(&mut self) {
+        self.index.evict();
+    }
+}
+
+#[cfg(any(test, feature = "testing"))]
+impl Index {
+    /// The counts as they are kept, and as they are found by looking at every slot.
+    pub(crate) fn recount(&self) -> (lists::Counts, lists::Counts) {
+        let lists = self.lists();
+        let mut found = Lists::default();
+        for device in self.devices() {
+            let outline = self.with(device, Slot::outline);
+            let is_counted =
+                |device: DeviceId| self.with(device, Slot::is_counted).unwrap_or(false);
+            found.exchange(device, None, outline.as_ref(), is_counted);
+        }
+        (lists.counts, lists::Counts { rows: lists.counts.rows, ..found.counts })
+    }
+}

@@ -1,0 +1,111 @@
+//! What a file says of itself: its format, the store's name, the keys it was sealed with.
+
+use redb::{Database, Durability, ReadableDatabase as _};
+use tokenkeep_core::codec::checksum;
+use tokenkeep_core::keyring::KeyId;
+use tokenkeep_core::{KeyRing, StoreId};
+
+use crate::disk::{BODIES, HEADERS, META};
+use crate::open::OpenError;
+
+/// The first thing that is read of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Meta {
+    pub(crate) store: StoreId,
+    /// The key that sealed last.
+    active: KeyId,
+    /// How each key that ever sealed is recognised.
+    checks: Vec<([u8; 4], [u8; 32])>,
+}
+
+/// Format, store id, active key id, check values, checksum.
+type Fields = (u8, [u8; 16], [u8; 4], Vec<([u8; 4], [u8; 32])>);
+
+impl Meta {
+    /// The meta row of a fresh store that `ring` seals.
+    pub(crate) fn fresh(store: StoreId, ring: &KeyRing) -> Self {
+        let mut meta = Self { store, active: ring.active(), checks: Vec::new() };
+        meta.adopt(ring);
+        meta
+    }
+
+    /// Takes the active key of `ring`; true if that changes anything.
+    pub(crate) fn adopt(&mut self, ring: &KeyRing) -> bool {
+        let before = self.clone();
+        self.active = ring.active();
+        let known = self.checks.iter().any(|(id, _)| id == self.active.as_bytes());
+        if let (false, Some(check)) = (known, ring.check_value(self.active, &self.store)) {
+            self.checks.push((*self.active.as_bytes(), check));
+        }
+        *self != before
+    }
+
+    /// Whether `ring` opens what is in the file: it has the key that sealed last, and none of
+    /// its keys goes by the name of another.
+    pub(crate) fn check_ring(&self, ring: &KeyRing) -> Result<(), OpenError> {
+        for (id, check) in &self.checks {
+            let id = KeyId::from_bytes(*id);
+            match ring.check_value(id, &self.store) {
+                Some(value) if value == *check => {}
+                Some(_) => return Err(OpenError::WrongKeyRing { key: id }),
+                None if id == self.active => return Err(OpenError::WrongKeyRing { key: id }),
+                None => tracing::warn!(key = %id, "a retired key is not in the key ring any more"),
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the meta row.
+    pub(crate) fn read(database: &Database) -> Result<Self, OpenError> {
+        let transaction = database.begin_read().map_err(OpenError::damaged)?;
+        let table = transaction.open_table(META).map_err(|error| match error {
+            redb::TableError::Storage(error) => OpenError::damaged(error),
+            _ => OpenError::Foreign,
+        })?;
+        let row = table.get(ROW).map_err(OpenError::damaged)?.ok_or(OpenError::Foreign)?;
+        let meta = Self::decode(row.value())?;
+        for table in [HEADERS, BODIES] {
+            transaction.open_table(table).map_err(OpenError::damaged)?;
+        }
+        Ok(meta)
+    }
+
+    /// Writes the meta row, and makes the tables that are not there yet.
+    pub(crate) fn write(&self, database: &Database) -> Result<(), redb::Error> {
+        let mut transaction = database.begin_write()?;
+        transaction.set_durability(Durability::Immediate)?;
+        transaction.open_table(HEADERS)?;
+        transaction.open_table(BODIES)?;
+        transaction.open_table(META)?.insert(ROW, self.encode().as_slice())?;
+        transaction.commit()?;
+        Ok(())
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        let fields: Fields =
+            (FORMAT, *self.store.as_bytes(), *self.active.as_bytes(), self.checks.clone());
+        let mut bytes = wincode::serialize(&fields).unwrap_or_default();
+        let sum = checksum(&bytes);
+        bytes.extend_from_slice(&sum);
+        bytes
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, OpenError> {
+        match bytes.first() {
+            None => return Err(OpenError::damaged("the meta row is empty")),
+            Some(&format) if format > FORMAT => return Err(OpenError::NewerFormat { format }),
+            Some(_) => {}
+        }
+        let (fields, sum) = bytes.split_last_chunk::<8>().unwrap_or((bytes, &[0; 8]));
+        if checksum(fields) != *sum {
+            return Err(OpenError::damaged("the meta row is damaged"));
+        }
+        let (_, store, active, checks): Fields = wincode::deserialize_exact(fields)
+            .map_err(|_| OpenError::damaged("the meta row is malformed"))?;
+        Ok(Self { store: StoreId::from_bytes(store), active: KeyId::from_bytes(active), checks })
+    }
+}
+
+/// The format of the file that is written.
+const FORMAT: u8 = 1;
+const ROW: &str = "store";

@@ -1,0 +1,139 @@
+//! What the handles and the writer share.
+
+use std::error::Error;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokenkeep_core::codec::{self, CodecError, Header};
+use tokenkeep_core::{DeviceId, KeyRing, StoreError, StoreId, TokenRecord};
+use tokio::sync::Notify;
+
+use crate::disk::{Disk, Snapshot};
+use crate::index::{Index, LiveSlot};
+use crate::options::Options;
+
+/// The state of one open store.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) index: Index,
+    pub(crate) disk: Disk,
+    pub(crate) ring: KeyRing,
+    pub(crate) store: StoreId,
+    pub(crate) options: Options,
+    /// Told whenever the writer has taken commands out of the channel.
+    pub(crate) room: Notify,
+    /// The sequence number that the next row gets.
+    pub(crate) next_seq: AtomicU64,
+    /// Records that could not be read since opening.
+    pub(crate) unreadable: AtomicU64,
+    /// See [`crate::clock_guard::ClockGuard::disagreement_seconds`].
+    pub(crate) clock_disagreement: AtomicI64,
+    closed: AtomicBool,
+    failure: Mutex<Option<Failure>>,
+}
+
+/// Why no write is taken. Every caller that waited gets the same one.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error(
+    "the data file cannot be written; reads go on, and writes as soon as it can be written again"
+)]
+pub(crate) struct Failure(#[source] Arc<dyn Error + Send + Sync>);
+
+impl Failure {
+    pub(crate) fn new(cause: impl Error + Send + Sync + 'static) -> Self {
+        Self(Arc::new(cause))
+    }
+}
+
+impl From<Failure> for StoreError {
+    fn from(failure: Failure) -> Self {
+        Self::unavailable(failure)
+    }
+}
+
+impl Shared {
+    pub(crate) fn new(disk: Disk, ring: KeyRing, store: StoreId, options: Options) -> Self {
+        Self {
+            index: Index::new(options.cache_bytes),
+            disk,
+            ring,
+            store,
+            options,
+            room: Notify::new(),
+            next_seq: AtomicU64::new(1),
+            unreadable: AtomicU64::new(0),
+            clock_disagreement: AtomicI64::new(0),
+            closed: AtomicBool::new(false),
+            failure: Mutex::new(None),
+        }
+    }
+
+    pub(crate) fn check_open(&self) -> Result<(), StoreError> {
+        if self.closed.load(Ordering::Acquire) { Err(StoreError::Closed) } else { Ok(()) }
+    }
+
+    pub(crate) fn set_closed(&self) {
+        self.closed.store(true, Ordering::Release);
+    }
+
+    /// Whether a write would be taken.
+    pub(crate) fn check_writable(&self) -> Result<(), StoreError> {
+        self.check_open()?;
+        self.failure().map_or(Ok(()), |failure| Err(failure.into()))
+    }
+
+    /// Why no write is taken, if none is.
+    pub(crate) fn failure(&self) -> Option<Failure> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set_failure(&self, failure: Option<Failure>) {
+        *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = failure;
+    }
+
+    /// Reads the record of `slot`, complete; `None` if the row is gone.
+    pub(crate) fn read(
+        &self,
+        snapshot: &Snapshot<'_>,
+        device: DeviceId,
+        slot: &LiveSlot,
+    ) -> Result<Option<Arc<TokenRecord>>, StoreError> {
+        let header = snapshot.header(slot.seq).map_err(StoreError::unavailable)?;
+        let body = snapshot.body(slot.seq).map_err(StoreError::unavailable)?;
+        let (header, body) = match (header, body) {
+            (Some(header), Some(body)) => (header, body),
+            (None, None) => return Ok(None),
+            _ => return Err(self.unreadable(device, CodecError::Missing)),
+        };
+        let record = codec::decode(&header, &body, &self.ring, &self.store)
+            .map_err(|cause| self.unreadable(device, cause))?;
+        if record.device_id != device {
+            return Err(self.unreadable(device, CodecError::Tampered));
+        }
+        Ok(Some(Arc::new(slot.completed(record))))
+    }
+
+    /// Reads the verifier of the record in row `seq`, which needs no key.
+    pub(crate) fn read_verifier(
+        &self,
+        snapshot: &Snapshot<'_>,
+        device: DeviceId,
+        seq: u64,
+    ) -> Result<Option<tokenkeep_core::Verifier>, StoreError> {
+        let Some(bytes) = snapshot.header(seq).map_err(StoreError::unavailable)? else {
+            return Ok(None);
+        };
+        match Header::decode(&bytes) {
+            Ok(Header::Record(record)) if record.device == device => Ok(Some(record.verifier)),
+            Ok(_) => Err(self.unreadable(device, CodecError::Tampered)),
+            Err(cause) => Err(self.unreadable(device, cause)),
+        }
+    }
+
+    /// Counts and logs a record that cannot be read.
+    pub(crate) fn unreadable(&self, device: DeviceId, cause: CodecError) -> StoreError {
+        self.unreadable.fetch_add(1, Ordering::Relaxed);
+        tracing::error!(%device, %cause, "a record cannot be read; it was left as it is");
+        StoreError::Unreadable { device, cause }
+    }
+}

@@ -1,0 +1,260 @@
+//! The store as the contract has it, as simply as can be.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokenkeep_core::{
+    CeilingPolicy, DeviceId, Email, EndReason, HolderId, Insert, RefreshIntent, Release, Timestamp,
+    TokenRecord, Tokens, Version,
+};
+
+/// What the model knows of a device.
+#[derive(Clone, Debug)]
+pub(super) enum Known {
+    Live {
+        record: Box<TokenRecord>,
+        /// The last use that is on the disk for certain.
+        synced_last_seen_at: Timestamp,
+    },
+    Ended {
+        reason: EndReason,
+        forget_at: Timestamp,
+    },
+}
+
+/// The whole store.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Model {
+    pub(super) devices: BTreeMap<DeviceId, Known>,
+}
+
+impl Known {
+    /// When the engine may let go of it.
+    pub(super) fn due_at(&self) -> Timestamp {
+        match self {
+            Self::Live { record, .. } => record.dies_at(),
+            Self::Ended { forget_at, .. } => *forget_at,
+        }
+    }
+}
+
+/// How an operation went, in one word.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Went {
+    Done,
+    Taken,
+    Ceiling,
+    Conflict,
+    Gone(Option<EndReason>),
+    Held(Timestamp),
+    /// These sessions ended, in order.
+    Ended(Vec<(DeviceId, EndReason)>),
+    Answer(bool),
+}
+
+impl Model {
+    pub(super) fn live(&self, device: DeviceId, now: Timestamp) -> Option<&TokenRecord> {
+        match self.devices.get(&device) {
+            Some(Known::Live { record, .. }) if !record.is_dead(now) => Some(record),
+            _ => None,
+        }
+    }
+
+    pub(super) fn live_of(&self, email: &Email, now: Timestamp) -> Vec<&TokenRecord> {
+        let mut records: Vec<_> = self
+            .devices
+            .keys()
+            .filter_map(|device| self.live(*device, now))
+            .filter(|record| record.email == *email)
+            .collect();
+        records.sort_by_key(|record| (record.created_at, record.device_id));
+        records
+    }
+
+    fn live_mut(&mut self, device: DeviceId, now: Timestamp) -> Option<&mut TokenRecord> {
+        match self.devices.get_mut(&device) {
+            Some(Known::Live { record, .. }) if !record.is_dead(now) => Some(record),
+            _ => None,
+        }
+    }
+
+    fn put(&mut self, record: TokenRecord) {
+        let synced_last_seen_at = record.last_seen_at;
+        let device = record.device_id;
+        self.devices.insert(device, Known::Live { record: Box::new(record), synced_last_seen_at });
+    }
+
+    fn end(&mut self, device: DeviceId, reason: EndReason, now: Timestamp) {
+        let forget_at = now + ANSWERABLE;
+        self.devices.insert(device, Known::Ended { reason, forget_at });
+    }
+
+    fn gone(&self, device: DeviceId, now: Timestamp) -> Went {
+        Went::Gone(match self.devices.get(&device) {
+            None => None,
+            Some(Known::Live { .. }) => Some(EndReason::Expired),
+            Some(Known::Ended { reason, forget_at }) => (now < *forget_at).then_some(*reason),
+        })
+    }
+
+    pub(super) fn insert(&mut self, insert: Insert, now: Timestamp) -> Went {
+        let Insert { mut record, replaces, ceiling } = insert;
+        if self.devices.contains_key(&record.device_id) {
+            return Went::Taken;
+        }
+        let others: Vec<_> = self
+            .live_of(&record.email, now)
+            .iter()
+            .map(|r| (r.last_seen_at, r.device_id))
+            .collect();
+        let replaced = replaces.filter(|old| others.iter().any(|(_, device)| device == old));
+        let mut counted: Vec<_> =
+            others.into_iter().filter(|(_, d)| Some(*d) != replaced).collect();
+        counted.sort_unstable();
+        let mut ended: Vec<_> = replaced.map(|d| (d, EndReason::Replaced)).into_iter().collect();
+        if let Some(ceiling) = ceiling {
+            let excess = (counted.len() + 1).saturating_sub(ceiling.devices.get());
+            if excess > 0 && ceiling.policy == CeilingPolicy::Reject {
+                return Went::Ceiling;
+            }
+            ended.extend(counted.iter().take(excess).map(|(_, d)| (*d, EndReason::Evicted)));
+        }
+        for (device, reason) in &ended {
+            self.end(*device, *reason, now);
+        }
+        (record.version, record.refresh_intent) = (Version::FIRST, None);
+        self.put(record);
+        Went::Ended(ended)
+    }
+
+    pub(super) fn replace(
+        &mut self,
+        expected: Version,
+        mut new: TokenRecord,
+        tokens: Tokens,
+        now: Timestamp,
+    ) -> Went {
+        let Some(old) = self.live(new.device_id, now) else { return self.gone(new.device_id, now) };
+        if old.version != expected {
+            return Went::Conflict;
+        }
+        new.version = expected.next();
+        if old.last_seen_at > new.last_seen_at {
+            (new.last_seen_at, new.previous_visit_at) = (old.last_seen_at, old.previous_visit_at);
+        }
+        new.refresh_intent = old.refresh_intent.filter(|_| tokens == Tokens::Kept);
+        self.put(new);
+        Went::Done
+    }
+
+    pub(super) fn remove(
+        &mut self,
+        device: DeviceId,
+        expected: Option<Version>,
+        reason: EndReason,
+        now: Timestamp,
+    ) -> Went {
+        let Some(record) = self.live(device, now) else { return self.gone(device, now) };
+        if expected.is_some_and(|expected| expected != record.version) {
+            return Went::Conflict;
+        }
+        self.end(device, reason, now);
+        Went::Done
+    }
+
+    pub(super) fn remove_all_of(
+        &mut self,
+        email: &Email,
+        except: Option<DeviceId>,
+        reason: EndReason,
+        now: Timestamp,
+    ) -> Went {
+        let ended: Vec<_> = self
+            .live_of(email, now)
+            .iter()
+            .filter(|record| Some(record.device_id) != except)
+            .map(|record| (record.device_id, reason))
+            .collect();
+        for (device, reason) in &ended {
+            self.end(*device, *reason, now);
+        }
+        Went::Ended(ended)
+    }
+
+    pub(super) fn touch(&mut self, device: DeviceId, now: Timestamp) {
+        if let Some(record) = self.live_mut(device, now) {
+            record.touch(now);
+        }
+    }
+
+    pub(super) fn lease(
+        &mut self,
+        device: DeviceId,
+        expected: Version,
+        holder: HolderId,
+        until: Timestamp,
+        now: Timestamp,
+    ) -> Went {
+        let gone = self.gone(device, now);
+        let Some(record) = self.live_mut(device, now) else { return gone };
+        if record.version != expected {
+            return Went::Conflict;
+        }
+        let (mut since, mut uncertain) = (now, false);
+        if let Some(old) = record.refresh_intent {
+            if old.is_held(now) && old.holder != holder {
+                return Went::Held(old.leased_until);
+            }
+            since = old.since;
+            uncertain = old.uncertain || !old.is_held(now);
+        }
+        let intent = RefreshIntent { holder, since, leased_until: until, uncertain };
+        record.refresh_intent = Some(intent);
+        Went::Done
+    }
+
+    pub(super) fn extend_lease(
+        &mut self,
+        device: DeviceId,
+        holder: HolderId,
+        until: Timestamp,
+        now: Timestamp,
+    ) -> Went {
+        let intent = self.live_mut(device, now).and_then(|record| record.refresh_intent.as_mut());
+        let held = intent.filter(|intent| intent.holder == holder && intent.is_held(now));
+        Went::Answer(held.map(|intent| intent.leased_until = until).is_some())
+    }
+
+    pub(super) fn release(
+        &mut self,
+        device: DeviceId,
+        holder: HolderId,
+        release: Release,
+        now: Timestamp,
+    ) {
+        let Some(record) = self.live_mut(device, now) else { return };
+        let Some(intent) = record.refresh_intent.filter(|intent| intent.holder == holder) else {
+            return;
+        };
+        let leased_until = intent.leased_until.min(now);
+        record.refresh_intent = match release {
+            Release::NotSent if !intent.uncertain => None,
+            _ => Some(RefreshIntent { leased_until, uncertain: true, ..intent }),
+        };
+    }
+
+    /// What opening does: nobody holds a lease any more.
+    pub(super) fn reopen(&mut self) {
+        for known in self.devices.values_mut() {
+            if let Known::Live { record, synced_last_seen_at } = known {
+                *synced_last_seen_at = record.last_seen_at;
+                if let Some(intent) = &mut record.refresh_intent {
+                    intent.leased_until = Timestamp::default();
+                    intent.uncertain = true;
+                }
+            }
+        }
+    }
+}
+
+pub(super) const ANSWERABLE: Duration = Duration::from_secs(24 * 60 * 60);

@@ -1,0 +1,203 @@
+//! The one thread that writes: takes what waits, decides, commits once, publishes, answers.
+
+mod batch;
+mod commit;
+mod leases;
+mod reclaim;
+mod recover;
+mod repair;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+use tokenkeep_core::{DeviceId, StoreError};
+
+use crate::clock_guard::ClockGuard;
+use crate::command::{Command, Upkeep};
+use crate::options::Durability;
+use crate::shared::{Failure, Shared};
+use batch::Batch;
+use reclaim::Pass;
+
+pub(crate) use recover::load;
+
+/// The state that only the writer has.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    shared: Arc<Shared>,
+    commands: Receiver<Command>,
+    guard: ClockGuard,
+    /// Devices whose last use is not on the disk.
+    touched: Vec<DeviceId>,
+    pass: Option<Pass>,
+    /// Since when acknowledged writes wait for the disk, on the monotonic clock.
+    unflushed_since: Option<Duration>,
+    /// Garbage that the last pass could not drop.
+    left_over: u64,
+    /// A commit failed, and the index was not brought in line with the file since.
+    out_of_line: bool,
+    /// How long to wait before the next attempt to write again.
+    patience: Duration,
+    /// Speaks when the next attempt is due.
+    retry: Receiver<Instant>,
+}
+
+/// Whether the writer goes on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Next {
+    Go,
+    Stop,
+}
+
+impl Writer {
+    pub(crate) fn new(shared: Arc<Shared>, commands: Receiver<Command>) -> Self {
+        let guard = ClockGuard::new(&*shared.options.clock);
+        Self {
+            shared,
+            commands,
+            guard,
+            touched: Vec::new(),
+            pass: None,
+            unflushed_since: None,
+            left_over: 0,
+            out_of_line: false,
+            patience: FIRST_PATIENCE,
+            retry: crossbeam_channel::never(),
+        }
+    }
+
+    /// Works until the last handle is gone or one of them closes the store.
+    pub(crate) fn run(mut self) {
+        loop {
+            let next = match self.commands.recv_timeout(self.idle_time()) {
+                Ok(first) => self.work(first),
+                Err(RecvTimeoutError::Timeout) => {
+                    self.idle();
+                    Next::Go
+                }
+                Err(RecvTimeoutError::Disconnected) => {
+                    if let Err(error) = self.close() {
+                        tracing::error!(error = &error as &dyn std::error::Error, "closing failed");
+                    }
+                    Next::Stop
+                }
+            };
+            if next == Next::Stop {
+                return;
+            }
+        }
+    }
+
+    /// Takes what waits in the channel, starting with `first`, and carries it out.
+    fn work(&mut self, first: Command) -> Next {
+        if self.retry.try_recv().is_ok() && self.shared.failure().is_some() {
+            self.repair();
+        }
+        let shared = Arc::clone(&self.shared);
+        let mut batch = Batch::new(&shared);
+        let (mut commands, mut bytes) = (0, 0);
+        let mut next = Some(first);
+        let mut upkeep = None;
+        while let Some(command) = next.take() {
+            commands += 1;
+            bytes += command.size_bytes();
+            match command {
+                Command::Upkeep(work) => upkeep = Some(work),
+                command => match shared.failure() {
+                    None => batch.carry_out(command),
+                    Some(failure) => command.refuse(failure.into()),
+                },
+            }
+            let full =
+                commands >= shared.options.batch_commands || bytes >= shared.options.batch_bytes;
+            if !full && upkeep.is_none() {
+                next = self.commands.try_recv().ok();
+            }
+        }
+        shared.room.notify_waiters();
+        self.finish(batch);
+        self.look_at_the_clock();
+        upkeep.map_or(Next::Go, |work| self.keep_up(work))
+    }
+
+    fn keep_up(&mut self, work: Upkeep) -> Next {
+        match work {
+            Upkeep::Purge { limit, now, reply } => reply.send(self.purge(limit, now)),
+            Upkeep::Flush { reply } => reply.send(self.flush().map_err(StoreError::from)),
+            Upkeep::Compact { reply } => reply.send(self.compact()),
+            Upkeep::Close { reply } => {
+                reply.send(self.close());
+                return Next::Stop;
+            }
+        }
+        Next::Go
+    }
+
+    /// What is done when nobody waits.
+    fn idle(&mut self) {
+        if self.shared.failure().is_some() {
+            self.repair();
+            return;
+        }
+        self.look_at_the_clock();
+        if !self.touched.is_empty() {
+            // Whoever writes learns of a failure; the next attempt is made above.
+            let _ = self.flush();
+        } else if self.pass.as_ref().is_some_and(|pass| pass.in_background) {
+            let _ = self.reclaim_between_batches();
+        }
+    }
+
+    fn idle_time(&self) -> Duration {
+        if self.shared.failure().is_some() {
+            return self.patience;
+        }
+        match (&self.pass, self.shared.options.durability) {
+            (Some(pass), _) if pass.in_background => Duration::ZERO,
+            (_, Durability::Interval(interval)) => interval.clamp(SHORTEST_IDLE, IDLE),
+            _ => IDLE,
+        }
+    }
+
+    /// Sees what has died, and whether reclaiming is worth its while.
+    fn look_at_the_clock(&mut self) {
+        let shared = Arc::clone(&self.shared);
+        let certain = self.guard.certain(&*shared.options.clock);
+        shared.clock_disagreement.store(self.guard.disagreement_seconds(), Ordering::Relaxed);
+        if let Some(certain) = certain
+            && shared.index.lists().dying(certain).next().is_some()
+        {
+            shared.index.publish().mark_due(certain, DUE_AT_ONCE);
+        }
+        if self.is_flush_due() {
+            let _ = self.flush();
+        }
+        self.begin_pass_if_worthwhile();
+    }
+
+    fn is_flush_due(&self) -> bool {
+        let Durability::Interval(interval) = self.shared.options.durability else { return false };
+        let now = self.shared.options.clock.monotonic();
+        self.unflushed_since.is_some_and(|since| now.saturating_sub(since) >= interval)
+    }
+
+    fn close(&mut self) -> Result<(), StoreError> {
+        let flushed = if self.shared.failure().is_none() { self.flush() } else { Ok(()) };
+        self.shared.set_closed();
+        let closed = self.shared.disk.close().map_err(Failure::new);
+        // Whoever comes too late is told; what waited in the channel was not acknowledged.
+        for command in self.commands.try_iter() {
+            command.refuse(StoreError::Closed);
+        }
+        flushed.and(closed).map_err(StoreError::from)
+    }
+}
+
+/// How often an idle writer looks at the clock.
+const IDLE: Duration = Duration::from_secs(1);
+const SHORTEST_IDLE: Duration = Duration::from_millis(1);
+/// How many devices are looked at between two batches because their time may have come.
+const DUE_AT_ONCE: usize = 4096;
+const FIRST_PATIENCE: Duration = Duration::from_millis(250);

@@ -1,0 +1,81 @@
+//! After a failed write: the file is closed, opened anew and read again before anything else.
+//!
+//! A sync that failed is never tried again on the same handle: the operating system may have
+//! dropped the pages, and say yes the second time. Whether the failed commit is in the file is
+//! only known from the file; so the index is brought in line with it. Then a trial write says
+//! whether the disk takes writes again. Until it does, records are read and none is written.
+
+use std::time::Duration;
+
+use redb::{Database, Durability};
+
+use super::{FIRST_PATIENCE, Writer, recover};
+use crate::disk::META;
+use crate::shared::Failure;
+
+impl Writer {
+    /// Notes that a write failed, and tries at once to go on.
+    pub(super) fn fail(&mut self, failure: &Failure) {
+        tracing::error!(error = failure as &dyn std::error::Error, "a write failed");
+        if self.unflushed_since.take().is_some() {
+            tracing::error!("writes that were acknowledged before they were on the disk are lost");
+        }
+        self.shared.set_failure(Some(failure.clone()));
+        self.pass = None;
+        self.out_of_line = true;
+        self.patience = FIRST_PATIENCE;
+        self.repair();
+    }
+
+    /// Tries to go on after a failure.
+    pub(super) fn repair(&mut self) {
+        match self.attempt() {
+            Ok(()) => {
+                tracing::info!("the data file is written again");
+                self.shared.set_failure(None);
+            }
+            Err(failure) => {
+                tracing::warn!(error = &failure as &dyn std::error::Error, "still not writable");
+                self.shared.set_failure(Some(failure));
+                self.patience = (self.patience * 2).min(LONGEST_PATIENCE);
+            }
+        }
+        self.retry = crossbeam_channel::after(self.patience);
+    }
+
+    fn attempt(&mut self) -> Result<(), Failure> {
+        self.shared.disk.reopen().map_err(Failure::new)?;
+        if self.out_of_line {
+            recover::reconcile(&self.shared).map_err(Failure::new)?;
+            self.out_of_line = false;
+        }
+        let Err(error) = self.shared.disk.with(try_to_write) else { return Ok(()) };
+        // The failed trial has made the handle useless for reading, too.
+        if let Err(error) = self.shared.disk.reopen() {
+            tracing::error!(error = &error as &dyn std::error::Error, "the file does not open");
+        }
+        Err(Failure::new(error))
+    }
+}
+
+fn try_to_write(database: &Database) -> Result<(), redb::Error> {
+    for trial in [Some([0; TRIAL_BYTES].as_slice()), None] {
+        let mut transaction = database.begin_write()?;
+        transaction.set_durability(Durability::Immediate)?;
+        {
+            let mut meta = transaction.open_table(META)?;
+            match trial {
+                Some(bytes) => drop(meta.insert(TRIAL_ROW, bytes)?),
+                None => drop(meta.remove(TRIAL_ROW)?),
+            }
+        }
+        transaction.commit()?;
+    }
+    Ok(())
+}
+
+/// Writes come back within twice this time after the disk has space again.
+const LONGEST_PATIENCE: Duration = Duration::from_secs(4);
+const TRIAL_ROW: &str = "trial";
+/// More than a batch usually needs.
+const TRIAL_BYTES: usize = 256 * 1024;
