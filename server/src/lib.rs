@@ -4,6 +4,7 @@
 //! caller has put together from a store, an issuer and [`settings`].
 
 mod app;
+pub mod assembly;
 mod body;
 mod caller;
 pub mod central;

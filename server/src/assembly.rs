@@ -1,0 +1,157 @@
+//! Puts a server together from its settings: the store, the flow, the HTTP surface.
+
+use std::io;
+use std::num::NonZeroUsize;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokenkeep::{Durability, Engine, OpenError, Options};
+use tokenkeep_core::keyring::KeyRingError;
+use tokenkeep_core::{KeyRing, SystemClock, sessions};
+
+use crate::config::{self, Config, CookieShape, KeyRingSource, StoreSettings};
+use crate::settings::{
+    ConnectionLimits, CookiePolicy, GatewayLimits, LoginLimits, Proxy, Rate, RequestLimits,
+    ServerSettings,
+};
+
+/// Why the store of these settings was not opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreFailure {
+    /// The key ring of the environment is not one.
+    #[error("TOKENKEEP_KEY_RING is not a key ring")]
+    KeyRing(#[source] KeyRingError),
+    /// The store in the data directory was not opened.
+    #[error("the store in {directory} was not opened")]
+    Open {
+        /// The data directory.
+        directory: String,
+        /// Why not.
+        #[source]
+        cause: OpenError,
+    },
+}
+
+/// Opens the embedded store.
+///
+/// # Errors
+/// [`StoreFailure`]; nothing was changed on the disk.
+pub fn open_store(config: &Config) -> Result<Engine, StoreFailure> {
+    let store = &config.store;
+    let durability = match store.durability {
+        config::Durability::Immediate => Durability::Immediate,
+        config::Durability::Interval(every) => Durability::Interval(every),
+    };
+    let options = Options::new()
+        .clock(Arc::new(SystemClock::new()))
+        .cache_bytes(store.cache_bytes)
+        .durability(durability)
+        .garbage(u8::try_from(store.garbage_share).unwrap_or(100), GARBAGE_ROWS);
+    let options = match config.key_ring() {
+        KeyRingSource::File(path) => options.key_file(path),
+        KeyRingSource::Text(text) => {
+            options.key_ring(KeyRing::parse(text.expose()).map_err(StoreFailure::KeyRing)?)
+        }
+    };
+    Engine::open(&store.data_dir, options).map_err(|cause| StoreFailure::Open {
+        directory: store.data_dir.display().to_string(),
+        cause,
+    })
+}
+
+/// Makes the data directory, for its owner only.
+///
+/// # Errors
+/// What the operating system says.
+pub fn make_data_dir(store: &StoreSettings) -> io::Result<()> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&store.data_dir)
+}
+
+/// The settings of the flow.
+#[must_use]
+pub fn flow_settings(config: &Config) -> sessions::Settings {
+    let (session, auth_server) = (&config.session, &config.auth_server);
+    sessions::Settings {
+        leeway: session.leeway(),
+        ceiling: session.ceiling(),
+        absolute_limit: session.absolute,
+        idle_limit: session.idle,
+        issuer_deadline: auth_server.deadline,
+        concurrent_refreshes: NonZeroUsize::new(auth_server.concurrency)
+            .unwrap_or(NonZeroUsize::MIN),
+        cool_down: session.cool_down,
+        touch_interval: session.touch_interval,
+        ..sessions::Settings::default()
+    }
+}
+
+/// The settings of the HTTP surface.
+#[must_use]
+pub fn server_settings(config: &Config) -> ServerSettings {
+    let (server, limits) = (&config.server, &config.limits);
+    ServerSettings {
+        cookie: match server.cookie_shape() {
+            CookieShape::Secure => CookiePolicy::Secure,
+            CookieShape::Loopback => CookiePolicy::Loopback,
+        },
+        public_origins: server.public_origins.clone(),
+        login_page: Some(server.login_page.clone()),
+        trusted_proxies: server.trusted_proxies.clone(),
+        connections: ConnectionLimits {
+            connections: limits.connections,
+            first_request: limits.first_request,
+            header_read: limits.header_read,
+            idle: limits.idle,
+            header_bytes: limits.header_bytes,
+            ..ConnectionLimits::default()
+        },
+        requests: RequestLimits {
+            in_flight: limits.in_flight,
+            body_bytes: limits.body_bytes,
+            body_time: limits.body_time,
+            uri_bytes: limits.uri_bytes,
+            ..RequestLimits::default()
+        },
+        logins: LoginLimits {
+            per_address: per_minute(limits.logins_per_address),
+            per_email: per_minute(limits.logins_per_email),
+            ..LoginLimits::default()
+        },
+        proxies: config.proxy.iter().map(proxy).collect(),
+        gateway: GatewayLimits::default(),
+        drain_delay: limits.drain_delay,
+        shutdown_limit: limits.shutdown_limit,
+    }
+}
+
+/// A client for calls to a server that runs: no redirects, no waiting for ever.
+///
+/// # Errors
+/// If TLS cannot be set up.
+pub fn http_client() -> reqwest::Result<reqwest::Client> {
+    // A provider that is installed already is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .connect_timeout(Duration::from_secs(2))
+        .timeout(Duration::from_secs(30))
+        .build()
+}
+
+fn per_minute(count: u32) -> Rate {
+    let burst = count.max(1);
+    Rate { burst, every: Duration::from_secs(60) / burst }
+}
+
+fn proxy(settings: &config::ProxySettings) -> Proxy {
+    Proxy {
+        prefix: settings.prefix.clone(),
+        upstream: settings.upstream.clone(),
+        strip_prefix: settings.strip_prefix,
+    }
+}
+
+/// Fewer rows than these are not worth reclaiming.
+const GARBAGE_ROWS: u64 = 1024;

@@ -1,0 +1,82 @@
+//! The commands of the binary, one file each, and how they fail.
+
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command talks to its user")]
+
+pub(crate) mod admin;
+pub(crate) mod compact;
+pub(crate) mod demo;
+pub(crate) mod devices;
+pub(crate) mod keys;
+pub(crate) mod log;
+pub(crate) mod serve;
+pub(crate) mod stats;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use tokenkeep_server::config::{Config, ConfigError};
+
+/// Where the settings come from.
+#[derive(Debug)]
+pub(crate) struct Source {
+    pub(crate) file: Option<PathBuf>,
+    pub(crate) data_dir: Option<PathBuf>,
+}
+
+impl Source {
+    pub(crate) fn load(&self) -> Result<Config, Failure> {
+        let mut config = Config::read(self.file.as_deref(), std::env::vars())?;
+        if let Some(data_dir) = &self.data_dir {
+            config.store.data_dir.clone_from(data_dir);
+        }
+        config.check()?;
+        Ok(config)
+    }
+}
+
+/// Why a command stopped, and the exit code that says so (those of sysexits.h).
+#[derive(Debug)]
+pub(crate) struct Failure {
+    code: u8,
+    cause: anyhow::Error,
+}
+
+impl Failure {
+    /// Something that is needed is not there: the store is in use, a port is taken.
+    pub(crate) fn unavailable(cause: impl Into<anyhow::Error>) -> Self {
+        Self { code: 69, cause: cause.into() }
+    }
+
+    /// Prints one line and gives the exit code.
+    pub(crate) fn report(&self) -> ExitCode {
+        eprintln!("tokenkeep: {:#}", self.cause);
+        ExitCode::from(self.code)
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(cause: ConfigError) -> Self {
+        Self { code: 78, cause: cause.into() }
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(cause: anyhow::Error) -> Self {
+        Self { code: 1, cause }
+    }
+}
+
+pub(crate) fn check_config(source: &Source) -> Result<(), Failure> {
+    let config = source.load()?;
+    for warning in config.warnings() {
+        eprintln!("warning: {warning}");
+    }
+    print!("{}", config.effective());
+    Ok(())
+}
+
+/// A runtime for a command that serves or calls.
+pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    let built = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    built.map_err(Failure::unavailable)
+}

@@ -1,0 +1,110 @@
+//! `tokenkeep serve`: from the settings to a server that stops cleanly.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::{Context as _, anyhow};
+use tokenkeep_core::{Clock, Sessions, SystemClock};
+use tokenkeep_server::app::App;
+use tokenkeep_server::central::CentralIssuer;
+use tokenkeep_server::config::Config;
+use tokenkeep_server::service_key::ServiceKeys;
+use tokenkeep_server::{assembly, serve};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{Failure, runtime};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// Where to listen; wins over the settings.
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<SocketAddr>,
+}
+
+pub(crate) fn run(mut config: Config, arguments: &Arguments) -> Result<(), Failure> {
+    if let Some(listen) = arguments.listen {
+        config.server.listen = listen;
+        config.check()?;
+    }
+    for warning in config.warnings() {
+        tracing::warn!("{warning}");
+    }
+    runtime()?.block_on(async {
+        let listener = bind(config.server.listen).await?;
+        let admin = match config.server.admin_listen {
+            Some(address) => Some(bind(address).await?),
+            None => None,
+        };
+        let server = Server::open(&config)?;
+        server.run(listener, admin, stop_signal()?).await
+    })
+}
+
+/// A server whose store is open.
+pub(crate) struct Server {
+    store: tokenkeep::Engine,
+    sessions: Sessions<tokenkeep::Engine, CentralIssuer>,
+    app: Arc<App<tokenkeep::Engine, CentralIssuer>>,
+}
+
+impl Server {
+    pub(crate) fn open(config: &Config) -> Result<Self, Failure> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let store = assembly::open_store(config).map_err(Failure::unavailable)?;
+        let issuer =
+            CentralIssuer::new(config.auth_server.clone()).map_err(anyhow::Error::from)?;
+        let flow = assembly::flow_settings(config);
+        let sessions = Sessions::new(store.clone(), issuer, Arc::clone(&clock), flow);
+        let keys = ServiceKeys::open(config.store.service_keys_file())
+            .context("the service keys cannot be read")?;
+        let settings = assembly::server_settings(config);
+        let app = App::new(sessions.clone(), clock, Arc::new(keys), settings)
+            .map_err(anyhow::Error::from)?;
+        Ok(Self { store, sessions, app: Arc::new(app) })
+    }
+
+    /// Serves until `stop` is done, finishes what is under way, and closes the store.
+    pub(crate) async fn run(
+        self,
+        listener: TcpListener,
+        admin: Option<TcpListener>,
+        stop: impl Future<Output = ()> + Send + 'static,
+    ) -> Result<(), Failure> {
+        self.sessions
+            .settle()
+            .await
+            .map_err(|error| anyhow!(error).context("interrupted refreshes were not settled"))?;
+        let address = listener.local_addr().context("the listener has no address")?;
+        tracing::info!(%address, "listening");
+        serve(listener, admin, self.app, stop).await;
+        self.store.close().await.map_err(Failure::unavailable)?;
+        tracing::info!("stopped");
+        Ok(())
+    }
+}
+
+pub(crate) async fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
+    let bound = TcpListener::bind(address).await;
+    bound.with_context(|| format!("cannot listen on {address}")).map_err(Failure::unavailable)
+}
+
+/// Done when the process is asked to stop; asked once more, the process stops at once.
+pub(crate) fn stop_signal() -> Result<impl Future<Output = ()> + Send + 'static, Failure> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(Failure::unavailable)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::unavailable)?;
+    let mut next = async move || {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    Ok(async move {
+        next().await;
+        tracing::info!("stopping: finishing what is under way; a second signal stops at once");
+        tokio::spawn(async move {
+            next().await;
+            std::process::exit(130);
+        });
+    })
+}
