@@ -39,26 +39,24 @@ impl Shared {
     pub(crate) fn lookup(&self, device: DeviceId, now: Timestamp) -> Result<Lookup, StoreError> {
         let mut missing = None;
         loop {
-            let seq = match self.probe(device, now) {
+            let slot = match self.probe(device, now) {
                 Probe::Known(lookup) => return Ok(lookup),
-                Probe::Uncached(slot) => {
-                    let snapshot = self.snapshot()?;
-                    if let Some(record) = self.read(&snapshot, device, &slot)? {
-                        self.index.keep(device, slot.seq, &record);
-                        return Ok(Lookup::Live(record));
-                    }
-                    slot.seq
-                }
+                Probe::Uncached(slot) => slot,
                 Probe::Expired { seq } => {
-                    if let Some(verifier) = self.read_verifier(&self.snapshot()?, device, seq)? {
-                        return Ok(expired(verifier));
-                    }
-                    seq
+                    let verifier = self.read_verifier(&self.snapshot()?, device, seq)?;
+                    return Ok(verifier.map_or(Lookup::Absent, expired));
                 }
             };
-            // The row went between the look at the index and the look at the file, because
-            // another took its place. The same row cannot be missing twice.
-            if missing.replace(seq) == Some(seq) {
+            if let Some(record) = self.read(&self.snapshot()?, device, &slot)? {
+                self.index.keep(device, slot.seq, &record);
+                return Ok(Lookup::Live(record));
+            }
+            // Between the look at the index and the look at the file the row went, because
+            // another took its place, or because it was reclaimed and the clock is back since.
+            if slot.is_due() {
+                return Ok(Lookup::Absent);
+            }
+            if missing.replace(slot.seq) == Some(slot.seq) {
                 return Err(self.unreadable(device, CodecError::Missing));
             }
         }
@@ -105,7 +103,8 @@ impl Shared {
         email: &Email,
         now: Timestamp,
     ) -> Result<Vec<Arc<TokenRecord>>, StoreError> {
-        // The snapshot is taken while nothing is published: it has every row that is listed.
+        // The snapshot is taken while nothing is published: it has every row that is listed,
+        // because a row is dropped only after its successor was published.
         let lists = self.index.lists();
         let slots = self.index.devices_of(&lists, email);
         let snapshot = self.snapshot()?;
@@ -118,6 +117,7 @@ impl Shared {
                 .map_or_else(|| self.read(&snapshot, device, &slot), |record| Ok(Some(record)))
             {
                 Ok(Some(record)) => records.push(record),
+                Ok(None) if slot.is_due() => {}
                 Ok(None) => drop(self.unreadable(device, CodecError::Missing)),
                 Err(StoreError::Unreadable { .. }) => {}
                 Err(error) => return Err(error),

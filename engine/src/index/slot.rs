@@ -108,6 +108,11 @@ impl LiveSlot {
         now >= self.dies_at()
     }
 
+    /// Whether it died for certain: its row may go at any time.
+    pub(crate) fn is_due(&self) -> bool {
+        self.due
+    }
+
     pub(crate) fn intent(&self) -> Option<RefreshIntent> {
         self.intent.as_ref().map(|slot| slot.intent)
     }

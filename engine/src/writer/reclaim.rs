@@ -75,7 +75,8 @@ enum Verdict {
 }
 
 impl Sweep {
-    /// Looks at the next rows. The batch that shares the commit counts as published.
+    /// Looks at the next rows. What counts is the index as it is published: a reader who finds
+    /// a row gone must find its successor there. No device is forgotten that `batch` stages.
     pub(super) fn step(
         &self,
         batch: &Batch<'_>,
@@ -92,7 +93,9 @@ impl Sweep {
             // Opening refuses a file with a header that cannot be read.
             let Ok(header) = Header::decode(bytes.value()) else { continue };
             let device = header.device();
-            match verdict(&header, seq, batch.slot(device).as_ref(), self.limits.certain) {
+            let certain = self.limits.certain.filter(|_| !batch.staged.contains_key(&device));
+            let verdict = batch.shared.index.with(device, |slot| verdict(&header, seq, slot, certain));
+            match verdict.unwrap_or(Verdict::Drop) {
                 Verdict::Keep => {}
                 Verdict::Drop => swept.rows.push(seq),
                 Verdict::Forget => {
@@ -109,10 +112,9 @@ impl Sweep {
 fn verdict(
     header: &Header<'_>,
     seq: u64,
-    slot: Option<&Slot>,
+    slot: &Slot,
     certain: Option<Timestamp>,
 ) -> Verdict {
-    let Some(slot) = slot else { return Verdict::Drop };
     let points_here = match header {
         Header::Record(_) | Header::Tombstone { .. } if slot.seq() == seq => {
             let may_go = slot.is_due() && certain.is_some_and(|certain| slot.due_at() <= certain);
