@@ -136,8 +136,9 @@ impl<S: TokenStore, I: Issuer> Surface<S, I> {
         let path = Path::parse(parts.uri.path())?;
         if let Some(upstream) = self.app.gateway.upstream_of(&path, parts.uri.path()) {
             let caller = self.caller(&mut parts, peer);
-            let forwarded = self.app.gateway.forward(&self.app, upstream, caller, body).await?;
-            return Ok(Dispatched::Forwarded(forwarded));
+            // On the heap, so that the futures of all other requests stay small.
+            let forwarding = Box::pin(self.app.gateway.forward(&self.app, upstream, caller, body));
+            return Ok(Dispatched::Forwarded(forwarding.await?));
         }
         routes::check_method(parts.uri.path(), &parts.method)?;
         let body = body::collect(body, &self.app.settings.requests).await?;
