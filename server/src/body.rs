@@ -61,6 +61,10 @@ pub(crate) fn query<T: DeserializeOwned>(uri: &http::Uri) -> Result<T, Failure> 
 }
 
 fn from_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
+    // serde would also take an array with the fields in their order.
+    if !body.trim_ascii_start().starts_with(b"{") {
+        return Err(Failure::BadRequest(WRONG_FIELDS));
+    }
     serde_json::from_slice(body).map_err(|_| Failure::BadRequest(WRONG_FIELDS))
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderValue;
 use tokenkeep_core::{Error, Refusal, SharedCause};
 
 use crate::service_key::KeyRefusal;
@@ -19,6 +20,9 @@ pub(crate) enum Failure {
         /// Whether a device cookie came with the request: a dead one is cleared.
         presented: bool,
     },
+    /// A refusal that names the login page, for a proxy that cannot pass a redirect on.
+    #[error(transparent)]
+    SignIn(Box<SignIn>),
     /// The session flow stopped, for a service or a login.
     #[error(transparent)]
     Flow(Error),
@@ -76,6 +80,17 @@ pub(crate) enum Failure {
     /// Something that should not happen.
     #[error("something that should not happen")]
     Internal(#[source] SharedCause),
+}
+
+/// A refusal and the address of the login page.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("nobody is logged in")]
+pub(crate) struct SignIn {
+    /// The refusal itself.
+    #[source]
+    pub(crate) refusal: Failure,
+    /// Where to log in.
+    pub(crate) location: HeaderValue,
 }
 
 impl Failure {

@@ -8,17 +8,17 @@ mod upstream;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, SET_COOKIE, VARY};
+use http::header::{CACHE_CONTROL, VARY};
 use http::{HeaderValue, Method, StatusCode};
 use http_body::Body as _;
+use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use tokenkeep_core::{Error, Issuer, Session, TokenStore};
-use warp::Reply as _;
 
 use crate::app::App;
 use crate::caller::Caller;
 use crate::failure::Failure;
-use crate::routes::authz::authorization;
+use crate::routes::authz::{authorization, redirect_or};
 use crate::settings::{GatewayLimits, ServerSettings};
 use crate::surface::AnyBody;
 use crate::{body as bodies, reply, sign_in};
@@ -106,14 +106,13 @@ impl Gateway {
         };
         let kept = match body.size_hint().exact() {
             Some(length) if length <= self.limits.kept_bytes => {
-                Some(bodies::collect(body, &self.kept_limits(app)).await?)
+                bodies::collect(body, &self.kept_limits(app)).await?
             }
             _ => {
                 let body = Streamed::new(body, &self.limits);
                 return self.send_streamed(&outgoing, &session, body).await.map(seal);
             }
         };
-        let kept = kept.unwrap_or_default();
         let answer = self.send(&outgoing, &session, kept.clone()).await?;
         if answer.status() != StatusCode::UNAUTHORIZED {
             return Ok(seal(answer));
@@ -163,24 +162,14 @@ fn without_session<S, I>(
     caller: &Caller,
     error: Error,
 ) -> Result<http::Response<AnyBody>, Failure> {
-    let navigation = sign_in::is_navigation(&caller.method, &caller.headers);
-    if !error.is_logged_out() || !navigation {
+    if !error.is_logged_out() {
         return Err(caller.failed(error));
     }
     let whole = caller.uri.path_and_query().map_or("/", |whole| whole.as_str());
     let target = sign_in::path_on_this_site(whole);
-    let Some(location) = sign_in::location(&app.settings, target) else {
-        return Err(caller.failed(error));
-    };
-    let mut response = reply::to_login_page(location).into_response();
+    let mut response = redirect_or(app, caller, &caller.method, target, caller.failed(error))?;
     reply::guard(response.headers_mut());
-    if caller.presented.is_something() {
-        response.headers_mut().insert(SET_COOKIE, app.cookie.cleared());
-    }
-    Ok(response.map(|body| {
-        use http_body_util::BodyExt as _;
-        body.map_err(Into::into).boxed_unsync()
-    }))
+    Ok(response.map(|body| body.map_err(Into::into).boxed_unsync()))
 }
 
 /// What the upstream answered depends on the session: no cache may give it to somebody else.

@@ -130,6 +130,7 @@ impl Shape {
         use ErrorCode as Code;
         use StatusCode as Status;
         match failure {
+            Failure::SignIn(sign_in) => Self::of(&sign_in.refusal),
             Failure::Session { error, .. } | Failure::Flow(error) => Self::of_flow(error),
             Failure::LoginRefused(refusal) => Self::new(Status::UNAUTHORIZED, Code::LoginRefused, words(refusal, "email or password is wrong")),
             Failure::RegistrationRefused(refusal) if refusal.conflict => Self::new(Status::CONFLICT, Code::AccountExists, words(refusal, "the account exists already: log in")),
@@ -182,6 +183,10 @@ impl Shape {
             headers.insert(RETRY_AFTER, whole.max(1).into());
         }
         match failure {
+            Failure::SignIn(sign_in) => {
+                headers.insert(LOCATION, sign_in.location.clone());
+                self.put_headers(&sign_in.refusal, headers, cleared);
+            }
             Failure::Session { error, presented: true } if error.is_logged_out() => {
                 headers.insert(SET_COOKIE, cleared.clone());
             }

@@ -136,8 +136,9 @@ impl<S: TokenStore, I: Issuer> Surface<S, I> {
         let path = Path::parse(parts.uri.path())?;
         if let Some(upstream) = self.app.gateway.upstream_of(&path, parts.uri.path()) {
             let caller = self.caller(&mut parts, peer);
-            let forwarded = self.app.gateway.forward(&self.app, upstream, caller, body).await?;
-            return Ok(Dispatched::Forwarded(forwarded));
+            // On the heap, so that the futures of all other requests stay small.
+            let forwarding = Box::pin(self.app.gateway.forward(&self.app, upstream, caller, body));
+            return Ok(Dispatched::Forwarded(forwarding.await?));
         }
         routes::check_method(parts.uri.path(), &parts.method)?;
         let body = body::collect(body, &self.app.settings.requests).await?;
@@ -171,26 +172,13 @@ impl<S: TokenStore, I: Issuer> Surface<S, I> {
 
     /// Answers the question of a reverse proxy.
     async fn authorize(&self, caller: Caller) -> Result<Dispatched, Failure> {
-        let verdict = match caller.uri.path() {
-            authz::NGINX => authz::nginx(&self.app, &caller).await,
-            authz::FORWARD => authz::forward(&self.app, &caller).await,
+        let mut response = match caller.uri.path() {
+            authz::NGINX => authz::nginx(&self.app, &caller).await?,
+            authz::FORWARD => authz::forward(&self.app, &caller).await?,
             path => match path.strip_prefix(authz::ENVOY) {
-                Some(rest) if rest.starts_with('/') => authz::envoy(&self.app, &caller).await,
+                Some(rest) if rest.starts_with('/') => authz::envoy(&self.app, &caller).await?,
                 _ => return Err(Failure::NotFound),
             },
-        };
-        let mut response = match (verdict.answer, verdict.sign_in) {
-            (Err(failure), Some(location)) => {
-                let asked = Asked {
-                    id: self.app.next_request(),
-                    method: caller.method.clone(),
-                    uri: caller.uri.clone(),
-                };
-                let mut response = self.problem(&failure, &asked);
-                authz::name_login_page(response.headers_mut(), Some(location));
-                response
-            }
-            (answer, _) => answer?,
         };
         authz::complete(response.headers_mut());
         answered(response)

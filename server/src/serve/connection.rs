@@ -86,7 +86,7 @@ impl<S: TokenStore, I: Issuer> Connections<S, I> {
         });
         let mut connection = std::pin::pin!(self.http.serve_connection(stream, service));
         let mut outstayed = std::pin::pin!(activity::outstay(activity, self.limits));
-        let mut finishing = false;
+        let (mut finishing, mut idle) = (false, false);
         loop {
             tokio::select! {
                 done = connection.as_mut() => {
@@ -96,14 +96,15 @@ impl<S: TokenStore, I: Issuer> Connections<S, I> {
                     return;
                 }
                 () = self.kill.cancelled() => return,
-                () = self.stop.cancelled(), if !finishing => finishing = true,
-                end = outstayed.as_mut(), if !finishing => match end {
-                    End::Slow => return,
-                    End::Idle => finishing = true,
+                () = self.stop.cancelled(), if !finishing => {}
+                end = outstayed.as_mut(), if !idle => match end {
+                    End::Idle if !finishing => idle = true,
+                    End::Idle | End::Slow => return,
                 },
                 // An idle client that does not close its side has had its chance.
-                () = tokio::time::sleep(LINGER), if finishing && !self.stop.is_cancelled() => return,
+                () = tokio::time::sleep(LINGER), if idle => return,
             }
+            finishing = true;
             connection.as_mut().graceful_shutdown();
         }
     }
