@@ -43,7 +43,7 @@ impl<S: TokenStore, I: Issuer> App<S, I> {
         settings: ServerSettings,
     ) -> Result<Self, GatewayError> {
         Ok(Self {
-            cookie: DeviceCookie::new(settings.cookie),
+            cookie: DeviceCookie::new(settings.cookie, settings.same_site),
             attempts: LoginAttempts::new(settings.logins),
             gateway: Gateway::new(&settings)?,
             in_flight: Places::new(settings.requests.in_flight),

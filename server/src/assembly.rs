@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokenkeep::{Durability, Engine, OpenError, Options};
-use tokenkeep_core::keyring::KeyRingError;
+use tokenkeep_core::keyring::InvalidKeyRing;
 use tokenkeep_core::{KeyRing, SystemClock, sessions};
 
 use crate::config::{self, Config, CookieShape, KeyRingSource, StoreSettings};
 use crate::settings::{
-    ConnectionLimits, CookiePolicy, GatewayLimits, LoginLimits, Proxy, Rate, RequestLimits,
+    ConnectionLimits, CookiePolicy, GatewayLimits, LoginLimits, Proxy, Rate, RequestLimits, SameSite,
     ServerSettings,
 };
 
@@ -22,7 +22,7 @@ use crate::settings::{
 pub enum StoreFailure {
     /// The key ring of the environment is not one.
     #[error("TOKENKEEP_KEY_RING is not a key ring")]
-    KeyRing(#[source] KeyRingError),
+    KeyRing(#[source] InvalidKeyRing),
     /// The store in the data directory was not opened.
     #[error("the store in {directory} was not opened")]
     Open {
@@ -96,6 +96,11 @@ pub fn server_settings(config: &Config) -> ServerSettings {
             CookieShape::Secure => CookiePolicy::Secure,
             CookieShape::Loopback => CookiePolicy::Loopback,
         },
+        same_site: match server.same_site {
+            config::SameSite::Strict => SameSite::Strict,
+            // `None` was refused with the settings.
+            config::SameSite::Lax | config::SameSite::None => SameSite::Lax,
+        },
         public_origins: server.public_origins.clone(),
         login_page: Some(server.login_page.clone()),
         trusted_proxies: server.trusted_proxies.clone(),
@@ -120,7 +125,13 @@ pub fn server_settings(config: &Config) -> ServerSettings {
             ..LoginLimits::default()
         },
         proxies: config.proxy.iter().map(proxy).collect(),
-        gateway: GatewayLimits::default(),
+        gateway: GatewayLimits {
+            body_bytes: config.gateway.body_bytes as u64,
+            body_stall: config.gateway.body_stall,
+            kept_bytes: config.gateway.kept_bytes as u64,
+            connect: config.gateway.connect,
+            answer: config.gateway.answer,
+        },
         drain_delay: limits.drain_delay,
         shutdown_limit: limits.shutdown_limit,
     }

@@ -3,10 +3,11 @@
 use std::net::IpAddr;
 
 use http::{HeaderMap, Method, Uri};
+use tokenkeep_core::cookie::Presented;
 use tokenkeep_core::{ClientInfo, Credential, Error};
 
 use crate::client_address::{Peer, client_address, forwarded};
-use crate::cookie::{DeviceCookie, Presented};
+use crate::cookie::DeviceCookie;
 use crate::failure::Failure;
 use crate::settings::ServerSettings;
 

@@ -8,6 +8,7 @@ mod auth_server;
 mod check;
 pub mod duration;
 mod environment;
+mod gateway;
 mod limits;
 mod off;
 mod original;
@@ -24,6 +25,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 pub use auth_server::{AuthServerKind, AuthServerSettings, RotationKind};
+pub use gateway::GatewaySettings;
 pub use limits::LimitSettings;
 pub use place::Place;
 pub use proxy::ProxySettings;
@@ -45,6 +47,8 @@ pub struct Config {
     pub store: StoreSettings,
     /// How long sessions live, and how many a user may have.
     pub session: SessionSettings,
+    /// Bounds on what goes through the gateway.
+    pub gateway: GatewaySettings,
     /// Prefixes that go on to an upstream.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub proxy: Vec<ProxySettings>,

@@ -9,6 +9,8 @@ use ipnet::IpNet;
 pub struct ServerSettings {
     /// How the device cookie is named and guarded.
     pub cookie: CookiePolicy,
+    /// Whether the cookie comes along when another site links here.
+    pub same_site: SameSite,
     /// Origins of pages that may send unsafe requests and be returned to after a login, e.g.
     /// `https://app.example.org`. The server's own origin needs no mention.
     pub public_origins: Vec<String>,
@@ -36,6 +38,7 @@ impl Default for ServerSettings {
     fn default() -> Self {
         Self {
             cookie: CookiePolicy::default(),
+            same_site: SameSite::default(),
             public_origins: Vec::new(),
             login_page: None,
             trusted_proxies: Vec::new(),
@@ -58,6 +61,17 @@ pub enum CookiePolicy {
     Secure,
     /// `device_id` without `Secure`, for plain http on a loopback address and nowhere else.
     Loopback,
+}
+
+/// Whether the cookie comes along when another site links here (RFC 6265bis, 4.1.2.7). `None`
+/// is not to be had: the cookie would come along with everything that other sites send.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SameSite {
+    /// With links, not with what other sites send or embed.
+    #[default]
+    Lax,
+    /// Never.
+    Strict,
 }
 
 /// What a connection may take.

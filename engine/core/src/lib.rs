@@ -8,6 +8,7 @@
 //! - HTTP vocabulary: [`wire`], shared by the server and the client.
 
 pub mod codec;
+pub mod cookie;
 mod device;
 mod email;
 mod error;

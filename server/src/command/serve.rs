@@ -5,11 +5,10 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow};
 use tokenkeep_core::{Clock, Sessions, SystemClock};
-use tokenkeep_server::app::App;
 use tokenkeep_server::central::CentralIssuer;
 use tokenkeep_server::config::Config;
 use tokenkeep_server::service_key::ServiceKeys;
-use tokenkeep_server::{assembly, serve};
+use tokenkeep_server::{App, Listeners, assembly, serve};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -75,11 +74,11 @@ impl Server {
             .settle()
             .await
             .map_err(|error| anyhow!(error).context("interrupted refreshes were not settled"))?;
-        let address = listener.local_addr().context("the listener has no address")?;
-        tracing::info!(%address, "listening");
-        serve(listener, admin, self.app, stop).await;
+        let listeners = Listeners { public: listener, admin };
+        let stopped = serve(listeners, self.app, stop).await;
+        // What was acknowledged is on the disk already; closing makes the next start quick.
         self.store.close().await.map_err(Failure::unavailable)?;
-        tracing::info!("stopped");
+        let _ = stopped.context("a listener has no address")?;
         Ok(())
     }
 }

@@ -24,6 +24,7 @@ pub(super) fn check(config: &Config) -> Checked {
     auth_server(config)?;
     lifetimes(config)?;
     store_and_session(config)?;
+    gateway(config)?;
     config.proxy.iter().try_for_each(proxy)?;
     let prefixes: Vec<&str> = config.proxy.iter().map(|proxy| proxy.prefix.as_str()).collect();
     let twice =
@@ -223,6 +224,14 @@ fn store_and_session(config: &Config) -> Checked {
     )
 }
 
+fn gateway(config: &Config) -> Checked {
+    let gateway = &config.gateway;
+    refuse(gateway.connect.is_zero(), "gateway.connect", "more than 0s is expected")?;
+    refuse(gateway.answer.is_zero(), "gateway.answer", "more than 0s is expected")?;
+    refuse(gateway.body_stall.is_zero(), "gateway.body_stall", "more than 0s is expected")?;
+    refuse(gateway.kept_bytes > 64 << 20, "gateway.kept_bytes", "at most 64MiB is expected")
+}
+
 fn proxy(proxy: &ProxySettings) -> Checked {
     const PREFIX: &str = "proxy.prefix";
     let prefix = &proxy.prefix;
@@ -236,8 +245,7 @@ fn proxy(proxy: &ProxySettings) -> Checked {
     let first = prefix.split('/').nth(1).unwrap_or_default();
     refuse(RESERVED.contains(&first), PREFIX, format!("{prefix:?} is ours; take another one"))?;
     web_address("proxy.upstream", &proxy.upstream)?;
-    refuse(proxy.timeout.is_zero(), "proxy.timeout", "more than 0s is expected")?;
-    refuse(proxy.retry_body_bytes > 64 << 20, "proxy.retry_body_bytes", "at most 64MiB is expected")
+    Ok(())
 }
 
 /// Checks an http address of another server. It is not repeated in the error: a user and a

@@ -26,8 +26,6 @@ pub struct ServerSettings {
     pub trusted_proxies: Vec<IpNet>,
     /// The cookie's `SameSite`.
     pub same_site: SameSite,
-    /// Whether `/oauth2/auth`, `/oauth2/userinfo` and `/oauth2/sign_out` answer as oauth2-proxy does.
-    pub oauth2_proxy_paths: bool,
 }
 
 impl Default for ServerSettings {
@@ -39,7 +37,6 @@ impl Default for ServerSettings {
             login_page: "/login".into(),
             trusted_proxies: Vec::new(),
             same_site: SameSite::Lax,
-            oauth2_proxy_paths: false,
         }
     }
 }

@@ -51,10 +51,8 @@ fn the_example_is_understood_with_and_without_its_comments() {
         config.check().unwrap();
     }
     let config = read(&uncommented(EXAMPLE, "#:"), &[]).unwrap();
-    let defaults = ProxySettings::default();
     assert_eq!(config.proxy.len(), 1);
-    assert_eq!(config.proxy[0].timeout, defaults.timeout);
-    assert_eq!(config.proxy[0].retry_body_bytes, defaults.retry_body_bytes);
+    assert!(config.proxy[0].strip_prefix);
 }
 
 #[test]
@@ -66,7 +64,7 @@ fn the_environment_goes_above_the_file() {
             ("TOKENKEEP_SERVER__LISTEN", "127.0.0.1:2"),
             ("TOKENKEEP_SERVER__PUBLIC_ORIGINS", "https://a.example, https://b.example"),
             ("TOKENKEEP_SERVER__TRUSTED_PROXIES", "10.0.0.0/8"),
-            ("TOKENKEEP_SERVER__OAUTH2_PROXY_PATHS", "true"),
+            ("TOKENKEEP_GATEWAY__KEPT_BYTES", "1MiB"),
             ("TOKENKEEP_LIMITS__IN_FLIGHT", "7"),
             ("TOKENKEEP_AUTH_SERVER__ACCESS_LIFETIME", "5m"),
             ("TOKENKEEP_AUTH_SERVER__REFUSED_STATUSES", "[400, 401]"),
@@ -79,7 +77,7 @@ fn the_environment_goes_above_the_file() {
     assert_eq!(config.server.listen.port(), 2);
     assert_eq!(config.server.public_origins, ["https://a.example", "https://b.example"]);
     assert_eq!(config.server.trusted_proxies.len(), 1);
-    assert!(config.server.oauth2_proxy_paths);
+    assert_eq!(config.gateway.kept_bytes, 1 << 20);
     assert_eq!((config.limits.in_flight, config.limits.body_bytes), (7, 2048));
     assert_eq!(config.auth_server.access_lifetime.as_secs(), 300);
     assert_eq!(config.auth_server.refused_statuses, [400, 401]);

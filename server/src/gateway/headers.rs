@@ -6,9 +6,9 @@ use http::header::{
     AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, SET_COOKIE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
+use tokenkeep_core::cookie::{is_device_cookie, pairs};
 
 use crate::caller::Caller;
-use crate::cookie::{is_device_cookie, pairs};
 use crate::settings::ServerSettings;
 
 /// The headers that go to the upstream: the client's without those that only we may set, and
@@ -56,7 +56,7 @@ pub(super) fn from_upstream(headers: &mut HeaderMap) {
 /// The client's cookies without the device cookies.
 fn other_cookies(headers: &HeaderMap) -> Option<HeaderValue> {
     let mut kept: Vec<u8> = Vec::new();
-    for (name, value) in pairs(headers) {
+    for (name, value) in pairs(headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes)) {
         if is_device_cookie(name) || (name.is_empty() && value.is_empty()) {
             continue;
         }
