@@ -98,6 +98,8 @@ fn an_unknown_name_is_refused_where_it_stands() {
     env("TOKENKEEP_SERVER__LISTEN");
     env("TOKENKEEP_PROXY__PREFIX");
     env("TOKENKEEP_SEVER__LISTEN");
+    env("TOKENKEEP_SERVICE__LISTEN");
+    env("TOKENKEEP_PORTS__X");
 }
 
 #[test]
