@@ -34,7 +34,7 @@ pub(crate) struct Writer {
     pass: Option<Pass>,
     /// Since when acknowledged writes wait for the disk, on the monotonic clock.
     unflushed_since: Option<Duration>,
-    /// Garbage that the last pass could not drop.
+    /// Garbage that the last pass could not drop: what expired by a clock that is back since.
     left_over: u64,
     /// A commit failed, and the index was not brought in line with the file since.
     out_of_line: bool,
@@ -68,8 +68,21 @@ impl Writer {
         }
     }
 
-    /// Works until the last handle is gone or one of them closes the store.
+    /// Works until the last handle is gone.
     pub(crate) fn run(mut self) {
+        let commands = self.commands.clone();
+        let served = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.serve()));
+        self.shared.set_closed();
+        if served.is_err() {
+            tracing::error!("the writer panicked, the store is closed");
+        }
+        // Were the channel dropped here, a command that is being sent could stay in it, and its
+        // sender wait for ever.
+        commands.iter().for_each(|command| command.refuse(StoreError::Closed));
+    }
+
+    /// Works until the last handle is gone or one of them closes the store.
+    fn serve(&mut self) {
         loop {
             let next = match self.commands.recv_timeout(self.idle_time()) {
                 Ok(first) => self.work(first),
@@ -117,8 +130,12 @@ impl Writer {
             }
         }
         shared.room.notify_waiters();
+        let took_a_step = !batch.rows.is_empty();
         self.finish(batch);
         self.look_at_the_clock();
+        if !took_a_step {
+            self.go_on_reclaiming();
+        }
         upkeep.map_or(Next::Go, |work| self.keep_up(work))
     }
 
@@ -145,7 +162,15 @@ impl Writer {
         if !self.touched.is_empty() {
             // Whoever writes learns of a failure; the next attempt is made above.
             let _ = self.flush();
-        } else if self.pass.as_ref().is_some_and(|pass| pass.in_background) {
+        } else {
+            self.go_on_reclaiming();
+        }
+    }
+
+    /// Takes a step of the pass that is under way, if there is one.
+    fn go_on_reclaiming(&mut self) {
+        if self.pass.as_ref().is_some_and(|pass| pass.in_background) {
+            // Whoever writes learns of a failure.
             let _ = self.reclaim_between_batches();
         }
     }
@@ -187,10 +212,6 @@ impl Writer {
         let flushed = if self.shared.failure().is_none() { self.flush() } else { Ok(()) };
         self.shared.set_closed();
         let closed = self.shared.disk.close().map_err(Failure::new);
-        // Whoever comes too late is told; what waited in the channel was not acknowledged.
-        for command in self.commands.try_iter() {
-            command.refuse(StoreError::Closed);
-        }
         flushed.and(closed).map_err(StoreError::from)
     }
 }

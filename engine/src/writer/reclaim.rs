@@ -32,6 +32,8 @@ pub(super) struct Pass {
     pub(super) end: u64,
     /// It goes on without being asked to.
     pub(super) in_background: bool,
+    /// Garbage when it began, less what it dropped.
+    pub(super) left_over: u64,
 }
 
 /// One step of a pass.
@@ -94,7 +96,8 @@ impl Sweep {
             let Ok(header) = Header::decode(bytes.value()) else { continue };
             let device = header.device();
             let certain = self.limits.certain.filter(|_| !batch.staged.contains_key(&device));
-            let verdict = batch.shared.index.with(device, |slot| verdict(&header, seq, slot, certain));
+            let verdict =
+                batch.shared.index.with(device, |slot| verdict(&header, seq, slot, certain));
             match verdict.unwrap_or(Verdict::Drop) {
                 Verdict::Keep => {}
                 Verdict::Drop => swept.rows.push(seq),
@@ -109,12 +112,7 @@ impl Sweep {
     }
 }
 
-fn verdict(
-    header: &Header<'_>,
-    seq: u64,
-    slot: &Slot,
-    certain: Option<Timestamp>,
-) -> Verdict {
+fn verdict(header: &Header<'_>, seq: u64, slot: &Slot, certain: Option<Timestamp>) -> Verdict {
     let points_here = match header {
         Header::Record(_) | Header::Tombstone { .. } if slot.seq() == seq => {
             let may_go = slot.is_due() && certain.is_some_and(|certain| slot.due_at() <= certain);
@@ -137,7 +135,7 @@ impl Writer {
         Some(Sweep { pass, limits })
     }
 
-    /// Begins a pass if enough became garbage since the last one.
+    /// Begins a pass if there is enough garbage, besides what the last one could not drop.
     pub(super) fn begin_pass_if_worthwhile(&mut self) {
         let counts = self.shared.index.lists().counts;
         let garbage = counts.garbage();
@@ -200,7 +198,8 @@ impl Writer {
 
     fn begin_pass(&mut self) {
         let end = self.shared.next_seq.load(std::sync::atomic::Ordering::Acquire);
-        self.pass = Some(Pass { next: 0, end, in_background: false });
+        let left_over = self.shared.index.lists().counts.garbage();
+        self.pass = Some(Pass { next: 0, end, in_background: false, left_over });
     }
 
     fn sweep(&mut self, limits: Limits) -> Result<usize, Failure> {

@@ -202,10 +202,10 @@ impl Driver {
             (record.created_at, expected) = (known.created_at, known.version);
             record.verifier = known.verifier;
         }
-        if input.next() % 4 == 0 {
+        if input.next().is_multiple_of(4) {
             expected = expected.next();
         }
-        if input.next() % 4 == 0 {
+        if input.next().is_multiple_of(4) {
             record.last_seen_at = record.created_at;
         }
         let tokens = if input.next() & 1 == 1 { Tokens::Renewed } else { Tokens::Kept };
@@ -255,7 +255,7 @@ impl Driver {
     fn lease(&mut self, input: &mut Input<'_>) {
         let (device, holder, now) = (input.device(), input.holder(), self.clock.now());
         let version = self.model.live(device, now).map_or(Version::FIRST, |r| r.version);
-        let expected = if input.next() % 8 == 0 { version.next() } else { version };
+        let expected = if input.next().is_multiple_of(8) { version.next() } else { version };
         let until = now + Duration::from_secs(u64::from(input.next()) * 10);
         let outcome = self.engine().blocking().lease(device, expected, holder, until, now);
         let failed = outcome.is_err();
@@ -411,10 +411,12 @@ impl Driver {
                     record.last_seen_at = found.last_seen_at;
                     record.previous_visit_at = found.previous_visit_at;
                 }
-                Ok(Lookup::Ended(ended)) if ended.reason == EndReason::Expired => {
-                    if !record.is_dead(self.clock.now()) && lost.is_dead(self.clock.now()) {
-                        *record = lost;
-                    }
+                Ok(Lookup::Ended(ended))
+                    if ended.reason == EndReason::Expired
+                        && !record.is_dead(self.clock.now())
+                        && lost.is_dead(self.clock.now()) =>
+                {
+                    *record = lost;
                 }
                 _ => {}
             }
