@@ -30,6 +30,7 @@
 //!     refresh_expires_at: now + Duration::from_secs(30 * 24 * 60 * 60),
 //!     created_at: now,
 //!     last_seen_at: now,
+//!     previous_visit_at: None,
 //!     absolute_expires_at: None,
 //!     idle_limit: None,
 //!     client: ClientInfo::default(),
