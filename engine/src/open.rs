@@ -99,6 +99,7 @@ pub(crate) fn directory(directory: &Path, options: &Options) -> Result<Opened, O
 }
 
 /// Opens what `medium` holds, which may be nothing yet.
+#[cfg(any(test, feature = "testing"))]
 pub(crate) fn medium(medium: Medium, options: &Options) -> Result<Opened, OpenError> {
     let ring = match &options.keys {
         KeySource::Ring(ring) => ring.clone(),
@@ -175,6 +176,7 @@ fn finish(disk: Disk, ring: KeyRing) -> Result<Opened, OpenError> {
     Ok(Opened { disk, meta, ring })
 }
 
+#[cfg(any(test, feature = "testing"))]
 fn database_is_empty(database: &redb::Database) -> Result<bool, redb::Error> {
     use redb::ReadableDatabase as _;
     Ok(database.begin_read()?.list_tables()?.next().is_none())
