@@ -85,7 +85,6 @@ fn config(
         prefix: "/api".into(),
         upstream: format!("http://{auth_server}"),
         strip_prefix: true,
-        ..ProxySettings::default()
     }];
     config.limits.drain_delay = Duration::ZERO;
     config
