@@ -1,4 +1,5 @@
-//! The HTTP surface against a real server on port 0, over a store and an issuer in memory.
+//! The HTTP surface against a real server on port 0: over a store and an issuer in memory, over
+//! the real parts in one process, and as the binary in a process of its own.
 #![allow(
     missing_docs,
     unreachable_pub,
@@ -12,17 +13,23 @@
 )]
 
 mod admin;
+mod auth_server;
 mod authz;
 mod canary;
 mod cookie;
 mod csrf;
 mod devices;
+mod end_to_end;
 mod events;
+mod expiry;
 mod gateway;
 mod limits;
 mod login;
 mod logout;
+mod outage;
 mod session;
 mod shutdown;
+mod storm;
 mod token;
+mod whole;
 mod world;
