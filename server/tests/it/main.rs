@@ -13,23 +13,29 @@
 )]
 
 mod admin;
+mod at_rest;
 mod auth_server;
 mod authz;
 mod canary;
+mod commands;
 mod cookie;
+mod crash;
 mod csrf;
 mod devices;
 mod end_to_end;
 mod events;
 mod expiry;
 mod gateway;
+mod ledger;
 mod limits;
 mod login;
 mod logout;
 mod outage;
+mod process;
 mod session;
 mod shutdown;
 mod storm;
 mod token;
 mod whole;
+mod wiretap;
 mod world;
