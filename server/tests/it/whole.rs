@@ -154,11 +154,8 @@ fn config(data: &TempDir, auth_server: &AuthServer, resource: &AuthServer) -> Co
     config.auth_server.deadline = PATIENCE * 2;
     config.limits.logins_per_address = 10_000;
     config.limits.drain_delay = Duration::ZERO;
-    config.proxy = vec![ProxySettings {
-        prefix: "/api".into(),
-        upstream: resource.url(),
-        strip_prefix: true,
-    }];
+    config.proxy =
+        vec![ProxySettings { prefix: "/api".into(), upstream: resource.url(), strip_prefix: true }];
     config.check().unwrap();
     config
 }
