@@ -10,7 +10,7 @@ use tokenkeep_server::demo::{Demo, DemoSettings};
 
 use crate::auth_server::AuthServer;
 use crate::process::{Installation, Server, must, output};
-use crate::world::{cookie_of, device_of};
+use crate::world::{cookie_of, device_of, refused};
 
 struct Site {
     place: Installation,
@@ -153,7 +153,11 @@ async fn what_a_killed_server_leaves_is_counted_alike_by_all_commands() {
     );
     assert!(site.place.must(&["compact"]).await.contains("bytes after"));
     let server = site.place.serve().await;
-    assert!(!site.stands(&server, &first).await && !site.stands(&server, &third).await);
+    for cookie in [&first, &third] {
+        let asked = site.http.get(server.url("/v1/session")).header("cookie", cookie).send();
+        let problem = refused(asked.await.unwrap(), 401, "session_ended").await;
+        assert_eq!(problem.reason.as_deref(), Some("ended_by_service"));
+    }
     assert!(site.stands(&server, &bob).await);
     server.stop().await;
 }

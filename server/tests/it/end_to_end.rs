@@ -37,6 +37,8 @@ async fn a_session_lives_from_registration_to_logout() {
     let problem = refused(whole.get("/v1/session", &phone).await, 401, "session_ended").await;
     assert_eq!(problem.reason.as_deref(), Some("logout"));
     assert!(whole.client.session(&phone).await.unwrap_err().is_logged_out());
+    // The auth server hears of both, behind the answers.
+    until(async || whole.demo.stats().revocations == 2).await;
 }
 
 #[tokio::test]
