@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use tokenkeep::{
-    Engine, InsertOutcome, Lookup, ManualClock, Options, ReplaceOutcome, TokenStore as _,
+    Engine, InsertOutcome, Lookup, ManualClock, Options, ReplaceOutcome, TokenStore as _, Tokens,
 };
 use tokenkeep_benches::{
     NOW, RedbKeyed, device, live_records, login, record, row, scatter, together,
@@ -55,7 +55,7 @@ async fn replace(engine: &Engine, number: u64, generation: u64) {
         panic!("record {number} is missing");
     };
     let next = record(number, generation);
-    let outcome = engine.replace(current.version, next, None, NOW).await.unwrap();
+    let outcome = engine.replace(current.version, next, Tokens::Renewed, NOW).await.unwrap();
     // Another writer may have refreshed the same device in between.
     assert!(matches!(outcome, ReplaceOutcome::Replaced(_) | ReplaceOutcome::Conflict(_)));
 }
@@ -68,7 +68,7 @@ fn reads(criterion: &mut Criterion) {
     let next = AtomicU64::new(0);
     let pick = || scatter(next.fetch_add(1, Ordering::Relaxed)) % records;
     group.bench_function("tokenkeep", |bencher| {
-        bencher.iter(|| black_box(engine.get_blocking(device(pick()), NOW).unwrap()));
+        bencher.iter(|| black_box(engine.blocking().get(device(pick()), NOW).unwrap()));
     });
     group.bench_function("redb keyed by device id", |bencher| {
         bencher.iter(|| black_box(peer.get(*device(pick()).as_bytes()).unwrap()));
@@ -82,7 +82,10 @@ fn replaces(criterion: &mut Criterion) {
     let records = live_records();
     let generation = Arc::new(AtomicU64::new(1));
     let mut group = criterion.benchmark_group("durable replace");
-    group.sample_size(10).measurement_time(Duration::from_secs(5)).throughput(Throughput::Elements(1));
+    group
+        .sample_size(10)
+        .measurement_time(Duration::from_secs(5))
+        .throughput(Throughput::Elements(1));
     for writers in WRITERS {
         group.bench_function(BenchmarkId::new("tokenkeep", writers), |bencher| {
             bencher.iter_custom(|count| {
@@ -117,7 +120,10 @@ fn inserts(criterion: &mut Criterion) {
     let (peer, _peer_directory) = peer();
     let fresh = Arc::new(AtomicU64::new(live_records()));
     let mut group = criterion.benchmark_group("durable insert");
-    group.sample_size(10).measurement_time(Duration::from_secs(5)).throughput(Throughput::Elements(1));
+    group
+        .sample_size(10)
+        .measurement_time(Duration::from_secs(5))
+        .throughput(Throughput::Elements(1));
     for writers in WRITERS {
         group.bench_function(BenchmarkId::new("tokenkeep", writers), |bencher| {
             bencher.iter_custom(|count| {

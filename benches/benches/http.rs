@@ -1,7 +1,11 @@
 //! The session check over HTTP beside a bare warp route that returns a constant.
 //!
 //! `cargo bench -p tokenkeep-benches --bench http`
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a bench prints, and stops where it is wrong")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a bench prints, and stops where it is wrong"
+)]
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,10 +16,8 @@ use tokenkeep::{ClientInfo, Engine, Options, Password, Sessions, SystemClock};
 use tokenkeep_benches::load::{Report, hammer};
 use tokenkeep_benches::runtime;
 use tokenkeep_core::testing::FakeIssuer;
-use tokenkeep_server::app::App;
-use tokenkeep_server::serve;
-use tokenkeep_server::service_access::NoServiceKeys;
 use tokenkeep_server::settings::{CookiePolicy, ServerSettings};
+use tokenkeep_server::{App, NoServiceKeys, serve};
 use tokio::net::TcpListener;
 use warp::Filter as _;
 
@@ -29,7 +31,8 @@ fn main() {
     // The load comes from one thread of its own.
     let load = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let bare_request = format!("GET /bare HTTP/1.1\r\nhost: {bare}\r\ncookie: {cookie}\r\n\r\n");
-    let request = |path: &str| format!("GET {path} HTTP/1.1\r\nhost: {ours}\r\ncookie: {cookie}\r\n\r\n");
+    let request =
+        |path: &str| format!("GET {path} HTTP/1.1\r\nhost: {ours}\r\ncookie: {cookie}\r\n\r\n");
     println!("{CONNECTIONS} connections, median of {ROUNDS} rounds of {ROUND:?}");
     println!("{:<22} {:>12} {:>10} {:>10} {:>8}", "", "answers/s", "p50", "p99", "ratio");
     for path in ["/authz/nginx", "/v1/session"] {
@@ -74,6 +77,6 @@ async fn start() -> (SocketAddr, SocketAddr, String) {
     let app = App::new(sessions, clock, Arc::new(NoServiceKeys), settings).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let ours = listener.local_addr().unwrap();
-    tokio::spawn(serve(listener, None, Arc::new(app), std::future::pending()));
+    tokio::spawn(async move { serve(listener, Arc::new(app), std::future::pending()).await });
     (bare, ours, format!("device_id={}", credential.expose().as_str()))
 }

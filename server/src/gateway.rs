@@ -11,7 +11,6 @@ use bytes::Bytes;
 use http::header::{CACHE_CONTROL, VARY};
 use http::{HeaderValue, Method, StatusCode};
 use http_body::Body as _;
-use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use tokenkeep_core::{Error, Issuer, Session, TokenStore};
 
@@ -169,7 +168,7 @@ fn without_session<S, I>(
     let target = sign_in::path_on_this_site(whole);
     let mut response = redirect_or(app, caller, &caller.method, target, caller.failed(error))?;
     reply::guard(response.headers_mut());
-    Ok(response.map(|body| body.map_err(Into::into).boxed_unsync()))
+    Ok(response.map(AnyBody::Own))
 }
 
 /// What the upstream answered depends on the session: no cache may give it to somebody else.

@@ -26,7 +26,8 @@ pub(crate) type Answer = Result<Response, Failure>;
 
 /// An answer with a JSON body.
 pub(crate) fn json(status: StatusCode, body: &impl Serialize) -> Answer {
-    let bytes = serde_json::to_vec(body).map_err(Failure::internal)?;
+    let mut bytes = Vec::with_capacity(512);
+    serde_json::to_writer(&mut bytes, body).map_err(Failure::internal)?;
     let mut response = bytes.into_response();
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, JSON);
@@ -47,11 +48,16 @@ pub(crate) fn to_login_page(location: HeaderValue) -> Response {
     response
 }
 
-/// Puts the headers on that all answers of our own carry.
-pub(crate) fn guard(headers: &mut HeaderMap) {
-    headers.reserve(6);
+/// Keeps an answer out of every cache.
+pub(crate) fn keep_private(headers: &mut HeaderMap) {
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(VARY, HeaderValue::from_static("Cookie"));
+}
+
+/// Puts the headers on that all answers for browsers carry.
+pub(crate) fn guard(headers: &mut HeaderMap) {
+    headers.reserve(6);
+    keep_private(headers);
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     headers.insert(CONTENT_SECURITY_POLICY, CSP);

@@ -9,10 +9,10 @@ use bytes::Bytes;
 use futures_util::FutureExt as _;
 use http::header::HOST;
 use http::request::Parts;
-use http::{Method, Request};
+use http::{Method, Request, StatusCode};
 use http_body::{Body, Frame, SizeHint};
+use http_body_util::Full;
 use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use tokenkeep_core::{Issuer, TokenStore, wire};
 
@@ -29,8 +29,59 @@ use crate::same_site;
 /// Any error of a body.
 pub(crate) type BodyError = Box<dyn std::error::Error + Send + Sync>;
 
+/// The body of an answer of an upstream.
+pub(crate) type UpstreamBody = UnsyncBoxBody<Bytes, BodyError>;
+
 /// The body of a response, whoever made it.
-pub(crate) type AnyBody = UnsyncBoxBody<Bytes, BodyError>;
+#[derive(Debug)]
+pub(crate) enum AnyBody {
+    /// One of our own answers.
+    Own(OwnBody),
+    /// An upstream's.
+    Upstream(UpstreamBody),
+}
+
+/// Names the body of warp's responses, which warp itself does not export.
+pub(crate) trait BodyOf {
+    type Body;
+}
+
+impl<B> BodyOf for http::Response<B> {
+    type Body = B;
+}
+
+type OwnBody = <reply::Response as BodyOf>::Body;
+
+impl Body for AnyBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self.get_mut() {
+            Self::Own(body) => Pin::new(body)
+                .poll_frame(cx)
+                .map(|frame| frame.map(|frame| frame.map_err(Into::into))),
+            Self::Upstream(body) => Pin::new(body).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Own(body) => body.is_end_stream(),
+            Self::Upstream(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Own(body) => body.size_hint(),
+            Self::Upstream(body) => body.size_hint(),
+        }
+    }
+}
 
 /// Which requests a listener takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,7 +150,7 @@ impl<S: TokenStore, I: Issuer> Surface<S, I> {
             request = %asked.id, method = %asked.method, path = ?asked.uri.path(),
             status = response.status().as_u16(), "answered"
         );
-        response.map(|body| Held::new(body.map_err(Into::into).boxed_unsync(), None))
+        response.map(|body| Held::new(AnyBody::Own(body), None))
     }
 
     fn problem(&self, failure: &Failure, asked: &Asked) -> reply::Response {
@@ -129,16 +180,26 @@ impl<S: TokenStore, I: Issuer> Surface<S, I> {
         if path.starts_with("/authz/") {
             return self.authorize(self.caller(&mut parts, peer)).await;
         }
-        if !is_for_services(path) {
+        // On the heap, so that the futures of the requests above stay small.
+        Box::pin(self.dispatch_other(parts, body, peer)).await
+    }
+
+    /// Finds who answers what is asked less often.
+    async fn dispatch_other(
+        &self,
+        mut parts: Parts,
+        body: Incoming,
+        peer: Peer,
+    ) -> Result<Dispatched, Failure> {
+        if !is_for_services(parts.uri.path()) {
             let settings = &self.app.settings;
             same_site::check(&parts.method, &parts.uri, &parts.headers, peer, settings)?;
         }
         let path = Path::parse(parts.uri.path())?;
         if let Some(upstream) = self.app.gateway.upstream_of(&path, parts.uri.path()) {
             let caller = self.caller(&mut parts, peer);
-            // On the heap, so that the futures of all other requests stay small.
-            let forwarding = Box::pin(self.app.gateway.forward(&self.app, upstream, caller, body));
-            return Ok(Dispatched::Forwarded(forwarding.await?));
+            let forwarded = self.app.gateway.forward(&self.app, upstream, caller, body).await?;
+            return Ok(Dispatched::Forwarded(forwarded));
         }
         routes::check_method(parts.uri.path(), &parts.method)?;
         let body = body::collect(body, &self.app.settings.requests).await?;
@@ -180,8 +241,11 @@ impl<S: TokenStore, I: Issuer> Surface<S, I> {
                 _ => return Err(Failure::NotFound),
             },
         };
-        authz::complete(response.headers_mut());
-        answered(response)
+        if response.status() != StatusCode::OK {
+            reply::guard(response.headers_mut());
+            authz::complete(response.headers_mut());
+        }
+        Ok(Dispatched::Answered(response))
     }
 }
 

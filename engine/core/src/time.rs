@@ -62,10 +62,58 @@ impl Add<Duration> for Timestamp {
 /// RFC 3339 in UTC with the microseconds that are there, e.g. `2025-09-06T19:01:45.165131Z`.
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match DateTime::<Utc>::from_timestamp_micros(self.0) {
-            Some(instant) => f.write_str(&instant.to_rfc3339_opts(SecondsFormat::AutoSi, true)),
-            None => write!(f, "{}us", self.0),
+        match self.to_digits() {
+            Some((text, length)) => {
+                f.write_str(std::str::from_utf8(text.get(..length).unwrap_or(&text)).unwrap_or(""))
+            }
+            None => match DateTime::<Utc>::from_timestamp_micros(self.0) {
+                Some(instant) => f.write_str(&instant.to_rfc3339_opts(SecondsFormat::AutoSi, true)),
+                None => write!(f, "{}us", self.0),
+            },
         }
+    }
+}
+
+impl Timestamp {
+    /// The written form of an instant between the years 1970 and 9999, without an allocation:
+    /// every answer about a session holds three of them.
+    fn to_digits(self) -> Option<([u8; 27], usize)> {
+        let micros = u64::try_from(self.0).ok().filter(|_| self <= Self::MAX)?;
+        let (seconds, fraction) = (micros / 1_000_000, micros % 1_000_000);
+        let (days, second) = (seconds / 86_400, seconds % 86_400);
+        // Years are counted from March, so that the leap day is the last of its year, and in
+        // eras of 400 years, which all have as many days.
+        let days = days + 719_468;
+        let (era, day) = (days / 146_097, days % 146_097);
+        let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+        let day = day - (365 * year + year / 4 - year / 100);
+        let month = (5 * day + 2) / 153;
+        let day = day - (153 * month + 2) / 5 + 1;
+        let month = if month < 10 { month + 3 } else { month - 9 };
+        let year = era * 400 + year + u64::from(month <= 2);
+        let mut text = *b"0000-00-00T00:00:00.000000Z";
+        let parts = [
+            (0..4, year),
+            (5..7, month),
+            (8..10, day),
+            (11..13, second / 3600),
+            (14..16, second / 60 % 60),
+            (17..19, second % 60),
+            (20..26, fraction),
+        ];
+        for (place, mut number) in parts {
+            for digit in text.get_mut(place)?.iter_mut().rev() {
+                *digit = b'0' + u8::try_from(number % 10).ok()?;
+                number /= 10;
+            }
+        }
+        let length = match fraction {
+            0 => 20,
+            _ if fraction % 1000 == 0 => 24,
+            _ => 27,
+        };
+        *text.get_mut(length - 1)? = b'Z';
+        Some((text, length))
     }
 }
 
@@ -213,6 +261,20 @@ mod tests {
             assert_eq!(text.parse::<Timestamp>().unwrap().to_string(), text);
         }
         assert!("yesterday".parse::<Timestamp>().is_err());
+    }
+
+    #[test]
+    fn an_instant_is_written_as_chrono_writes_it() {
+        let step = 86_400_000_000 * 7 + 3_723_004_005;
+        let instants =
+            (0..).map(|count| count * step).take_while(|micros| *micros <= Timestamp::MAX.0);
+        let edges =
+            [0, 1_000, 1_500_000, 951_782_400_000_000, 951_868_799_999_999, Timestamp::MAX.0];
+        for micros in instants.chain(edges).chain([-1, -1_000_000, i64::MIN / 4]) {
+            let written = Timestamp(micros).to_string();
+            let expected = DateTime::<Utc>::from_timestamp_micros(micros).unwrap();
+            assert_eq!(written, expected.to_rfc3339_opts(SecondsFormat::AutoSi, true));
+        }
     }
 
     #[test]

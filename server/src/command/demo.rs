@@ -59,9 +59,8 @@ async fn serve(arguments: &Arguments, data_dir: Option<PathBuf>) -> Result<(), F
     let server = Server::open(&config(&lives, auth_server, address, data_dir.clone()))?;
     let stop = stop_signal()?;
     let demo = Demo::new(lives.clone(), Arc::new(SystemClock::new()));
-    let granting = tokio::spawn(async move {
-        demo.serve(auth_listener, std::future::pending()).await
-    });
+    let granting =
+        tokio::spawn(async move { demo.serve(auth_listener, std::future::pending()).await });
     println!("{}", script(address, auth_server, &data_dir, &lives));
     let served = server.run(listener, None, stop).await;
     granting.abort();
@@ -108,26 +107,26 @@ For this machine only, not for production. Data lies in {data_dir}. Ctrl-C stops
 Access tokens live for {life} seconds here. In another terminal:
 
 # Register and log in. The cookie jar gets a device cookie, no token.
-curl -s -H 'content-type: application/json' -d '{{\"email\":\"ada@example.org\",\"password\":\"correct horse\"}}' {base}/v1/register
-curl -s -c laptop -H 'content-type: application/json' -d '{{\"email\":\"ada@example.org\",\"password\":\"correct horse\"}}' {base}/v1/login
+curl -s -w '\\n' -H 'content-type: application/json' -d '{{\"email\":\"ada@example.org\",\"password\":\"correct horse\"}}' {base}/v1/register
+curl -s -w '\\n' -c laptop -H 'content-type: application/json' -d '{{\"email\":\"ada@example.org\",\"password\":\"correct horse\"}}' {base}/v1/login
 
 # Use the protected API through the gateway.
-curl -s -b laptop {base}/api/protected
+curl -s -w '\\n' -b laptop {base}/api/protected
 
 # Outlive the access token and use it again: refreshed unnoticed, one refresh call at the auth server.
-sleep {wait}; curl -s -b laptop {base}/api/protected
-curl -s http://{auth_server}/stats
+sleep {wait}; curl -s -w '\\n' -b laptop {base}/api/protected
+curl -s -w '\\n' http://{auth_server}/stats
 
 # Log in on a second device, and list the devices.
-curl -s -c phone -H 'content-type: application/json' -d '{{\"email\":\"ada@example.org\",\"password\":\"correct horse\"}}' {base}/v1/login
-curl -s -b phone {base}/v1/devices
+curl -s -w '\\n' -c phone -H 'content-type: application/json' -d '{{\"email\":\"ada@example.org\",\"password\":\"correct horse\"}}' {base}/v1/login
+curl -s -w '\\n' -b phone {base}/v1/devices
 
 # End the first device from the second; it gets 401 and the reason.
-curl -s -b phone -X DELETE '{base}/v1/devices?except=current'
-curl -s -i -b laptop {base}/v1/session
+curl -s -w '\\n' -b phone -X DELETE '{base}/v1/devices?except=current'
+curl -s -w '\\n' -i -b laptop {base}/v1/session
 
 # Log out.
-curl -s -i -b phone -X POST {base}/v1/logout
+curl -s -w '\\n' -i -b phone -X POST {base}/v1/logout
 ",
         wait = life + 1,
     )

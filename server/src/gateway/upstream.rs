@@ -114,7 +114,7 @@ impl Client {
         })?;
         let mut response = http::Response::<reqwest::Body>::from(response);
         headers::from_upstream(response.headers_mut());
-        Ok(response.map(|body| body.map_err(Into::into).boxed_unsync()))
+        Ok(response.map(|body| AnyBody::Upstream(body.map_err(Into::into).boxed_unsync())))
     }
 }
 

@@ -123,8 +123,11 @@ fn http(limits: &ConnectionLimits) -> auto::Builder<TokioExecutor> {
     http.http1()
         .timer(TokioTimer::new())
         .header_read_timeout(None)
-        .max_headers(limits.headers)
         .max_buf_size(limits.header_bytes.max(8 * 1024));
+    // hyper's own limit is as many, and costs it less than one that was set.
+    if limits.headers != HYPERS_HEADERS {
+        http.http1().max_headers(limits.headers);
+    }
     http.http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits.streams)
@@ -134,5 +137,6 @@ fn http(limits: &ConnectionLimits) -> auto::Builder<TokioExecutor> {
     http
 }
 
+const HYPERS_HEADERS: usize = 100;
 /// How long a connection may take to close after it was idle.
 const LINGER: Duration = Duration::from_secs(5);
