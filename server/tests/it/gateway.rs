@@ -11,6 +11,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
+use tokenkeep_core::sessions::Settings;
 use tokenkeep_server::settings::{GatewayLimits, Proxy, ServerSettings};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
@@ -212,7 +213,11 @@ async fn a_401_of_the_upstream_renews_once_and_repeats_once() {
     api.expect("never");
     let answer = world.get("/api/x").header("cookie", &cookie).send().await.unwrap();
     assert_eq!(answer.status(), StatusCode::UNAUTHORIZED, "a second 401 is the upstream's word");
-    assert_eq!((api.times_asked(), world.issuer.refresh_calls()), (4, 2));
+    assert_eq!((api.times_asked(), world.issuer.refresh_calls()), (4, 1), "it was just renewed");
+    world.clock.advance(Settings::default().cool_down);
+    let answer = world.get("/api/x").header("cookie", &cookie).send().await.unwrap();
+    assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
+    assert_eq!((api.times_asked(), world.issuer.refresh_calls()), (6, 2));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
