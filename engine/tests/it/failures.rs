@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use tokenkeep::testing::{Disk, check_counts, open_on};
 use tokenkeep::{
-    EndReason, Engine, KeyRing, ManualClock, Options, ReplaceOutcome, StoreError, Timestamp,
-    Tokens, Version,
+    Durability, EndReason, Engine, KeyRing, ManualClock, Options, ReplaceOutcome, StoreError,
+    Timestamp, Tokens, Version,
 };
 
 use crate::support::{HOUR, device, email, ended, live, log_in, login, record};
@@ -69,6 +69,32 @@ fn power_loss_at_any_write_loses_nothing_that_was_acknowledged() {
         for n in acknowledged {
             live(&engine, n, machine.now);
         }
+        check_counts(&engine);
+    }
+}
+
+#[test]
+fn an_interval_goes_back_to_an_earlier_state_as_a_whole() {
+    for crash_at in 0..30 {
+        let machine = Machine::new();
+        let options = || Options::new().durability(Durability::Interval(HOUR)).garbage(1, 1);
+        let engine = machine.open(options());
+        log_in(&engine, 0, machine.now);
+        engine.blocking().flush().unwrap();
+        machine.disk.crash_after(crash_at);
+        let logins = (1..40).map(|n| login(record(n, machine.now)));
+        let taken =
+            logins.map_while(|login| engine.blocking().insert(login, machine.now).ok()).count();
+        let _ = engine.blocking().flush();
+        drop(engine);
+        machine.disk.restart(crash_at);
+        let engine = machine.open(options());
+        let devices = engine.blocking().devices_of(&email("ada@example.org"), machine.now).unwrap();
+        assert!(devices.len() <= taken + 2, "{taken} taken, {} there", devices.len());
+        for n in 0..devices.len() {
+            live(&engine, u8::try_from(n).unwrap(), machine.now);
+        }
+        assert!(!devices.is_empty(), "what was flushed is there");
         check_counts(&engine);
     }
 }

