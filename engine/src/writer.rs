@@ -7,6 +7,7 @@ mod reclaim;
 mod recover;
 mod repair;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -30,7 +31,7 @@ pub(crate) struct Writer {
     commands: Receiver<Command>,
     guard: ClockGuard,
     /// Devices whose last use is not on the disk.
-    touched: Vec<DeviceId>,
+    touched: HashSet<DeviceId>,
     pass: Option<Pass>,
     /// Since when acknowledged writes wait for the disk, on the monotonic clock.
     unflushed_since: Option<Duration>,
@@ -58,7 +59,7 @@ impl Writer {
             shared,
             commands,
             guard,
-            touched: Vec::new(),
+            touched: HashSet::new(),
             pass: None,
             unflushed_since: None,
             left_over: 0,
@@ -160,7 +161,6 @@ impl Writer {
         }
         self.look_at_the_clock();
         if !self.touched.is_empty() {
-            // Whoever writes learns of a failure; the next attempt is made above.
             let _ = self.flush();
         } else {
             self.go_on_reclaiming();
@@ -192,11 +192,12 @@ impl Writer {
         let certain = self.guard.certain(&*shared.options.clock);
         shared.clock_disagreement.store(self.guard.disagreement_seconds(), Ordering::Relaxed);
         if let Some(certain) = certain
-            && shared.index.lists().dying(certain).next().is_some()
+            && shared.index.lists().is_anything_due(certain)
         {
             shared.index.publish().mark_due(certain, DUE_AT_ONCE);
         }
-        if self.is_flush_due() {
+        if self.is_flush_due() || self.touched.len() >= TOUCHES_AT_ONCE {
+            // Whoever writes learns of a failure.
             let _ = self.flush();
         }
         self.begin_pass_if_worthwhile();
@@ -221,4 +222,6 @@ const IDLE: Duration = Duration::from_secs(1);
 const SHORTEST_IDLE: Duration = Duration::from_millis(1);
 /// How many devices are looked at between two batches because their time may have come.
 const DUE_AT_ONCE: usize = 4096;
+/// How many last uses wait for a commit that takes them along.
+const TOUCHES_AT_ONCE: usize = 1024;
 const FIRST_PATIENCE: Duration = Duration::from_millis(250);
