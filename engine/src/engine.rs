@@ -1,5 +1,6 @@
 //! The handle to an open store.
 
+use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -30,7 +31,7 @@ use crate::writer::{self, Writer};
 /// engine.blocking().close()?;
 /// # Ok::<_, Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Engine {
     pub(crate) shared: Arc<Shared>,
     writer: Arc<WriterHandle>,
@@ -122,17 +123,27 @@ impl Engine {
         let (sender, receiver) = oneshot::channel();
         // Whoever gave up waiting does not hear the answer.
         let reply = Reply::new(move |answer| drop(sender.send(answer)));
-        let mut command = command(reply);
         let commands = self.writer.commands.as_ref().ok_or(StoreError::Closed)?;
-        loop {
-            let mut room = std::pin::pin!(self.shared.room.notified());
-            room.as_mut().enable();
-            match commands.try_send(command) {
-                Ok(()) => break,
-                Err(TrySendError::Disconnected(_)) => return Err(StoreError::Closed),
-                Err(TrySendError::Full(returned)) => command = returned,
+        let mut command = match commands.try_send(command(reply)) {
+            Err(TrySendError::Full(command)) => Some(command),
+            sent => {
+                sent.map_err(|_| StoreError::Closed)?;
+                None
             }
-            room.await;
+        };
+        while let Some(waiting) = command.take() {
+            let mut room = std::pin::pin!(self.shared.room.notified());
+            // Room that is made between the attempt and the wait is not missed.
+            room.as_mut().enable();
+            match commands.try_send(waiting) {
+                Ok(()) => {}
+                Err(TrySendError::Disconnected(_)) => return Err(StoreError::Closed),
+                Err(TrySendError::Full(returned)) => {
+                    command = Some(returned);
+                    room.await;
+                    self.shared.check_open()?;
+                }
+            }
         }
         receiver.await.unwrap_or(Err(StoreError::Closed))
     }
@@ -154,8 +165,12 @@ impl Engine {
         &self,
         read: impl FnOnce(&Shared) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            // Whoever polls this without a runtime may wait for the disk.
+            return read(&self.shared);
+        };
         let shared = Arc::clone(&self.shared);
-        match tokio::task::spawn_blocking(move || read(&shared)).await {
+        match runtime.spawn_blocking(move || read(&shared)).await {
             Ok(answer) => answer,
             Err(error) => Err(StoreError::unavailable(error)),
         }
@@ -164,6 +179,17 @@ impl Engine {
     /// The store's statistics at `now`.
     pub(crate) fn stats_at(&self, now: Timestamp) -> tokenkeep_core::StoreStats {
         self.shared.stats(now)
+    }
+}
+
+/// Prints no record: there may be millions.
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine")
+            .field("store", &self.shared.store)
+            .field("options", &self.shared.options)
+            .field("figures", &self.figures())
+            .finish_non_exhaustive()
     }
 }
 

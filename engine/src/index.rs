@@ -93,7 +93,9 @@ impl Index {
     /// Lets go of cached records until they fit the budget: those that were not read since the
     /// hand last came by.
     pub(crate) fn evict(&self) {
-        while let Some(candidate) = self.cache.candidate() {
+        // Two rounds: in the second, nothing has been used since the first.
+        for _ in 0..2 * self.cache.entries() {
+            let Some(candidate) = self.cache.candidate() else { return };
             let slots = self.slots.pin();
             let outcome = slots.compute(candidate.device, |entry| match entry {
                 Some((_, Slot::Live(slot))) if slot.cached.is_some() => {

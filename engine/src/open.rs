@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-use redb::{Builder, DatabaseError};
+use redb::{Builder, DatabaseError, StorageError};
 use tokenkeep_core::keyring::KeyId;
 use tokenkeep_core::{KeyRing, RandomUnavailable, StoreId};
 
@@ -143,22 +143,34 @@ fn look(path: &Path, ring: &KeyRing) -> Result<(), OpenError> {
     match Builder::new().open_read_only(path) {
         Ok(database) => Meta::read(&database)?.check_ring(ring),
         Err(DatabaseError::RepairAborted) => Ok(()),
-        Err(error) => Err(refused(error)),
+        Err(error) => Err(refused(path)(error)),
     }
 }
 
 fn open_disk(medium: Medium, options: &Options, verify: bool) -> Result<Disk, OpenError> {
-    Disk::open(medium, options.page_cache_bytes, verify).map_err(refused)
+    let path = match &medium {
+        Medium::File(path) => path.clone(),
+        Medium::Custom(_) => PathBuf::new(),
+    };
+    Disk::open(medium, options.page_cache_bytes, verify).map_err(refused(&path))
 }
 
-fn refused(error: DatabaseError) -> OpenError {
-    match error {
+fn refused(path: &Path) -> impl FnOnce(DatabaseError) -> OpenError {
+    move |error| match error {
         DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch => {
             OpenError::InUse
         }
         DatabaseError::UpgradeRequired(_) => OpenError::Foreign,
+        DatabaseError::Storage(StorageError::Io(cause)) if !is_damage(&cause) => {
+            OpenError::Inaccessible { path: path.to_owned(), cause }
+        }
         error => OpenError::damaged(error),
     }
+}
+
+/// Whether it is the content of the file that the operation failed for.
+fn is_damage(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof)
 }
 
 fn finish(disk: Disk, ring: KeyRing) -> Result<Opened, OpenError> {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
+use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -153,7 +154,8 @@ impl Shared {
         loop {
             let end = self.next_seq.load(Ordering::Acquire);
             let snapshot = self.snapshot()?;
-            for row in snapshot.headers.range(at + 1..).map_err(StoreError::unavailable)? {
+            let rest = (Bound::Excluded(at), Bound::Unbounded);
+            for row in snapshot.headers.range::<u64>(rest).map_err(StoreError::unavailable)? {
                 let (seq, header) = row.map_err(StoreError::unavailable)?;
                 at = seq.value();
                 if let Some(record) = self.scanned(&snapshot, at, header.value(), now)? {

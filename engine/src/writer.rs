@@ -7,6 +7,7 @@ mod reclaim;
 mod recover;
 mod repair;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -32,7 +33,7 @@ pub(crate) struct Writer {
     /// How many commands the last batch had: about as many callers are at work on their next.
     callers: usize,
     /// Devices whose last use is not on the disk.
-    touched: Vec<DeviceId>,
+    touched: HashSet<DeviceId>,
     pass: Option<Pass>,
     /// Since when acknowledged writes wait for the disk, on the monotonic clock.
     unflushed_since: Option<Duration>,
@@ -61,7 +62,7 @@ impl Writer {
             commands,
             guard,
             callers: 0,
-            touched: Vec::new(),
+            touched: HashSet::new(),
             pass: None,
             unflushed_since: None,
             left_over: 0,
@@ -81,7 +82,11 @@ impl Writer {
         }
         // Were the channel dropped here, a command that is being sent could stay in it, and its
         // sender wait for ever.
-        commands.iter().for_each(|command| command.refuse(StoreError::Closed));
+        for command in commands.iter() {
+            command.refuse(StoreError::Closed);
+            // Whoever waited for room comes in, and is told, too.
+            self.shared.room.notify_waiters();
+        }
     }
 
     /// Works until the last handle is gone or one of them closes the store.
@@ -175,7 +180,6 @@ impl Writer {
         }
         self.look_at_the_clock();
         if !self.touched.is_empty() {
-            // Whoever writes learns of a failure; the next attempt is made above.
             let _ = self.flush();
         } else {
             self.go_on_reclaiming();
@@ -207,11 +211,12 @@ impl Writer {
         let certain = self.guard.certain(&*shared.options.clock);
         shared.clock_disagreement.store(self.guard.disagreement_seconds(), Ordering::Relaxed);
         if let Some(certain) = certain
-            && shared.index.lists().dying(certain).next().is_some()
+            && shared.index.lists().is_anything_due(certain)
         {
             shared.index.publish().mark_due(certain, DUE_AT_ONCE);
         }
-        if self.is_flush_due() {
+        if self.is_flush_due() || self.touched.len() >= TOUCHES_AT_ONCE {
+            // Whoever writes learns of a failure.
             let _ = self.flush();
         }
         self.begin_pass_if_worthwhile();
@@ -238,4 +243,6 @@ const GATHERING: Duration = Duration::from_micros(150);
 const SHORTEST_IDLE: Duration = Duration::from_millis(1);
 /// How many devices are looked at between two batches because their time may have come.
 const DUE_AT_ONCE: usize = 4096;
+/// How many last uses wait for a commit that takes them along.
+const TOUCHES_AT_ONCE: usize = 1024;
 const FIRST_PATIENCE: Duration = Duration::from_millis(250);

@@ -65,6 +65,11 @@ impl Cache {
         state.ring.pop_front().map(|device| Candidate { device, over_budget })
     }
 
+    /// How many devices are in the ring, those that are not cached any more included.
+    pub(super) fn entries(&self) -> usize {
+        self.state().ring.len()
+    }
+
     pub(super) fn second_chance(&self, device: DeviceId) {
         self.state().ring.push_back(device);
     }

@@ -57,6 +57,11 @@ impl Lists {
         self.queue.range(..=last).map(|(_, device)| *device)
     }
 
+    /// Whether the expiry queue has something to look at.
+    pub(crate) fn is_anything_due(&self, certain: Timestamp) -> bool {
+        self.queue.first().is_some_and(|(second, _)| starts(*second) <= certain)
+    }
+
     /// Sees to it that `slot` is queued early enough, and once; returns the second. `queued` is
     /// where the device stands.
     pub(super) fn queue(

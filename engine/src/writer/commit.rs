@@ -1,5 +1,6 @@
 //! One commit: rows in, garbage out, on the disk, then in the index, then the answers.
 
+use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -32,9 +33,10 @@ impl Writer {
         if self.touched.is_empty() && self.unflushed_since.is_none() {
             return self.shared.failure().map_or(Ok(()), Err);
         }
-        self.unflushed_since = None;
         let shared = Arc::clone(&self.shared);
-        self.commit_durably(&mut Batch::new(&shared), None, RedbDurability::Immediate).map(|_| ())
+        self.commit_durably(&mut Batch::new(&shared), None, RedbDurability::Immediate)?;
+        self.unflushed_since = None;
+        Ok(())
     }
 
     /// Commits `batch` with the touches that wait, and a step of the pass that is under way.
@@ -64,7 +66,7 @@ impl Writer {
         if let Some(failure) = self.shared.failure() {
             return Err(failure);
         }
-        let touched: Vec<_> = self.touched.drain(..).chain(batch.touched.drain()).collect();
+        let touched: HashSet<_> = self.touched.drain().chain(batch.touched.drain()).collect();
         let shared = Arc::clone(&self.shared);
         let sweep = self.next_sweep(limits);
         // A damaged page can make redb panic; nobody may wait for ever because of that.
@@ -145,9 +147,12 @@ impl Writer {
 struct Panicked;
 
 /// Appends a row for the last use of each device that is still there.
-fn append_touches(batch: &mut Batch<'_>, touched: &[DeviceId]) -> Result<(), Failure> {
+fn append_touches(batch: &mut Batch<'_>, touched: &HashSet<DeviceId>) -> Result<(), Failure> {
     for device in touched {
         let Some(Slot::Live(mut slot)) = batch.slot(*device) else { continue };
+        if slot.is_due() {
+            continue;
+        }
         slot.touch_seq = batch.append_touch(*device, &slot).map_err(Failure::new)?;
         batch.stage(*device, Slot::Live(slot));
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tokenkeep::{EndReason, InsertOutcome, Lookup, StoreError, TokenStore};
+use tokenkeep::{EndReason, Engine, InsertOutcome, Lookup, StoreError, TokenStore};
 
 use crate::support::{DAY, Place, device, email, ended, live, log_in, login, record};
 
@@ -23,7 +23,7 @@ fn an_id_is_taken_while_anything_is_known_of_it() {
 async fn the_async_face_waits_for_room_in_the_channel() {
     let place = Place::new();
     let options = place.options().channel_depth(1).cache_bytes(0);
-    let engine = tokenkeep::Engine::open(place.directory.path(), options).unwrap();
+    let engine = Engine::open(place.directory.path(), options).unwrap();
     let now = place.now();
     let logins = (0..100).map(|n| {
         let engine = engine.clone();
@@ -54,7 +54,7 @@ fn a_cached_record_is_handed_out_without_a_copy() {
 fn the_cache_keeps_to_its_budget_and_to_what_is_read() {
     let place = Place::new();
     let options = place.options().cache_bytes(20_000);
-    let engine = tokenkeep::Engine::open(place.directory.path(), options).unwrap();
+    let engine = Engine::open(place.directory.path(), options).unwrap();
     let now = place.now();
     log_in(&engine, 200, now);
     let favourite = live(&engine, 200, now);
@@ -82,4 +82,35 @@ fn a_closed_store_says_so() {
     assert!(closed(other.blocking().insert(login(record(2, now)), now).unwrap_err()));
     assert!(closed(other.blocking().close().unwrap_err()));
     live(&place.open(), 1, now);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_waits_for_room_hears_that_the_store_is_closed() {
+    let place = Place::new();
+    let engine = Engine::open(place.directory.path(), place.options().channel_depth(1)).unwrap();
+    let now = place.now();
+    let waiting: Vec<_> = (0..200)
+        .map(|_| {
+            let engine = engine.clone();
+            tokio::spawn(async move { engine.touch(device(1), now).await })
+        })
+        .collect();
+    engine.close().await.unwrap();
+    for task in waiting {
+        // Answered before the end or refused after it; nobody waits for ever.
+        let _ = task.await.unwrap();
+    }
+}
+
+#[test]
+fn reading_needs_no_runtime() {
+    let place = Place::new();
+    let engine = Engine::open(place.directory.path(), place.options().cache_bytes(0)).unwrap();
+    log_in(&engine, 1, place.now());
+    let mut read = std::pin::pin!(engine.get(device(1), place.now()));
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    let std::task::Poll::Ready(found) = read.as_mut().poll(&mut context) else {
+        panic!("it waits for a runtime");
+    };
+    assert!(found.unwrap().live().is_some());
 }

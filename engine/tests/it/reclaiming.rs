@@ -137,6 +137,33 @@ fn reclaiming_goes_on_under_load() {
     check_counts(&engine);
 }
 
+#[test]
+fn readers_see_every_record_at_all_times_and_no_version_twice() {
+    let place = Place::new();
+    let engine = open_eager(&place);
+    let now = place.now();
+    for n in 0..4 {
+        log_in(&engine, n, now);
+    }
+    std::thread::scope(|scope| {
+        for n in 0..4 {
+            let engine = &engine;
+            scope.spawn(move || (1..150).for_each(|version| replace(engine, n, version, now)));
+            scope.spawn(move || {
+                let mut version = 1;
+                while version < 150 {
+                    let found = live(engine, n, now).version.number();
+                    assert!(found >= version, "{found} after {version}");
+                    version = found;
+                    let ada = crate::support::email("ada@example.org");
+                    assert_eq!(engine.blocking().devices_of(&ada, now).unwrap().len(), 4);
+                }
+            });
+        }
+    });
+    assert_eq!(engine.blocking().stats(now).unwrap().unreadable, 0);
+}
+
 #[track_caller]
 fn wait_until_below(engine: &Engine, rows: u64) {
     for _ in 0..10_000 {
