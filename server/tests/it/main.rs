@@ -18,6 +18,7 @@ mod cookie;
 mod csrf;
 mod devices;
 mod events;
+mod frames;
 mod gateway;
 mod limits;
 mod login;
