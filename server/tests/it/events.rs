@@ -156,6 +156,7 @@ async fn a_listener_that_does_not_read_loses_its_connection_and_its_place() {
     deaf.write_all(&[frames::begin(0), asking].concat()).await.unwrap();
     let open = || world.get("/v1/events").header("cookie", &cookie).send();
     while open().await.unwrap().status() == StatusCode::OK {}
+    world.login("ada@example.org").await;
     read_to_end(&mut deaf).await;
     while open().await.unwrap().status() != StatusCode::OK {}
 }
