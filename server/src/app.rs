@@ -11,20 +11,24 @@ use crate::cookie::DeviceCookie;
 use crate::gateway::{Gateway, GatewayError};
 use crate::login_attempts::LoginAttempts;
 use crate::reply::RequestId;
-use crate::service_access::ServiceKeys;
+use crate::service_access::ServiceAccess;
 use crate::settings::ServerSettings;
 
 /// What the handlers share. One for the life of a server.
 pub struct App<S, I> {
     pub(crate) sessions: Sessions<S, I>,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) keys: Arc<dyn ServiceKeys>,
+    pub(crate) keys: Arc<dyn ServiceAccess>,
     pub(crate) settings: ServerSettings,
     pub(crate) cookie: DeviceCookie,
     pub(crate) attempts: LoginAttempts,
     pub(crate) gateway: Gateway,
     pub(crate) in_flight: Arc<Places>,
     pub(crate) event_streams: Arc<Places>,
+    /// Requests that wait for an upstream: a slow one holds up nobody but its own.
+    pub(crate) forwards: Arc<Places>,
+    /// Answers of upstreams on their way through.
+    pub(crate) gateway_streams: Arc<Places>,
     pub(crate) lifecycle: Lifecycle,
     /// Names this process in the ids of events: microseconds since the epoch at its start.
     pub(crate) started: i64,
@@ -39,7 +43,7 @@ impl<S: TokenStore, I: Issuer> App<S, I> {
     pub fn new(
         sessions: Sessions<S, I>,
         clock: Arc<dyn Clock>,
-        keys: Arc<dyn ServiceKeys>,
+        keys: Arc<dyn ServiceAccess>,
         settings: ServerSettings,
     ) -> Result<Self, GatewayError> {
         Ok(Self {
@@ -48,6 +52,8 @@ impl<S: TokenStore, I: Issuer> App<S, I> {
             gateway: Gateway::new(&settings)?,
             in_flight: Places::new(settings.requests.in_flight),
             event_streams: Places::new(settings.requests.event_streams),
+            forwards: Places::new(settings.requests.in_flight),
+            gateway_streams: Places::new(settings.requests.gateway_streams),
             lifecycle: Lifecycle::default(),
             started: clock.now().as_unix_micros(),
             requests: AtomicU64::new(0),

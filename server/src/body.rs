@@ -1,5 +1,7 @@
 //! Bodies: collected within limits, and read as what they say they are.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
@@ -8,10 +10,9 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
 
 use crate::failure::Failure;
-use crate::settings::RequestLimits;
 
-/// Collects a body, whether it declares its length or not.
-pub(crate) async fn collect<B>(body: B, limits: &RequestLimits) -> Result<Bytes, Failure>
+/// Collects a body of at most `limit` bytes within `time`, whether it declares its length or not.
+pub(crate) async fn collect<B>(body: B, limit: usize, time: Duration) -> Result<Bytes, Failure>
 where
     B: Body<Data = Bytes>,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -19,12 +20,11 @@ where
     if body.is_end_stream() {
         return Ok(Bytes::new());
     }
-    let limit = limits.body_bytes;
     if body.size_hint().lower() > u64::try_from(limit).unwrap_or(u64::MAX) {
         return Err(Failure::BodyTooLarge);
     }
     let collected = Limited::new(body, limit).collect();
-    match tokio::time::timeout(limits.body_time, collected).await {
+    match tokio::time::timeout(time, collected).await {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Failure::BodyTooLarge),
         Ok(Err(_)) => Err(Failure::BadRequest("the body broke off")),

@@ -41,8 +41,9 @@ pub(crate) fn client_address(headers: &HeaderMap, peer: Peer, proxies: &[IpNet])
     client
 }
 
-/// The first value of a forwarded header, if the peer is trusted.
-pub(crate) fn forwarded<'a>(
+/// The last value of a header that is a list, if the peer is trusted: what comes before was
+/// there when the request came to the peer, and anybody may have written it.
+pub(crate) fn forwarded_last<'a>(
     headers: &'a HeaderMap,
     name: &str,
     peer: Peer,
@@ -51,7 +52,23 @@ pub(crate) fn forwarded<'a>(
     if !peer.is_trusted(proxies) {
         return None;
     }
-    headers.get(name)?.to_str().ok()?.split(',').next().map(str::trim)
+    let line = headers.get_all(name).iter().next_back()?.to_str().ok()?;
+    line.rsplit(',').next().map(str::trim)
+}
+
+/// The whole value of a header that is no list, if the peer is trusted and wrote it only once.
+pub(crate) fn forwarded_whole<'a>(
+    headers: &'a HeaderMap,
+    name: &str,
+    peer: Peer,
+    proxies: &[IpNet],
+) -> Option<&'a str> {
+    if !peer.is_trusted(proxies) {
+        return None;
+    }
+    let mut all = headers.get_all(name).iter();
+    let (first, second) = (all.next()?, all.next());
+    if second.is_some() { None } else { first.to_str().ok().map(str::trim) }
 }
 
 fn is_trusted(address: IpAddr, proxies: &[IpNet]) -> bool {
@@ -80,6 +97,31 @@ mod tests {
         let proxies = ["10.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()];
         let peer = Peer(SocketAddr::new(peer.parse().unwrap(), 9));
         assert_eq!(client_address(&headers, peer, &proxies).to_string(), expected);
+    }
+
+    #[track_caller]
+    fn check_said(lines: &[&str], last: Option<&str>, whole: Option<&str>) {
+        let mut headers = HeaderMap::new();
+        for line in lines {
+            headers.append("x-said", line.parse().unwrap());
+        }
+        let proxies = ["10.0.0.0/8".parse().unwrap()];
+        let friend = Peer(SocketAddr::new([10, 1, 1, 1].into(), 9));
+        assert_eq!(forwarded_last(&headers, "x-said", friend, &proxies), last);
+        assert_eq!(forwarded_whole(&headers, "x-said", friend, &proxies), whole);
+        let stranger = Peer(SocketAddr::new([192, 0, 2, 1].into(), 9));
+        assert_eq!(forwarded_last(&headers, "x-said", stranger, &proxies), None);
+        assert_eq!(forwarded_whole(&headers, "x-said", stranger, &proxies), None);
+    }
+
+    #[test]
+    fn what_a_client_said_before_its_proxy_counts_for_nothing() {
+        check_said(&[], None, None);
+        check_said(&["a"], Some("a"), Some("a"));
+        check_said(&["forged, a"], Some("a"), Some("forged, a"));
+        check_said(&["forged", "a"], Some("a"), None);
+        check_said(&["forged, x", "forged,a "], Some("a"), None);
+        check_said(&["/a?b=c,d"], Some("d"), Some("/a?b=c,d"));
     }
 
     #[test]

@@ -68,12 +68,15 @@ pub(crate) enum Failure {
     /// The server is about to stop.
     #[error("the server is shutting down")]
     ShuttingDown,
-    /// The upstream of the gateway was not reached.
+    /// The upstream of the gateway was not reached: it has got nothing.
     #[error("the upstream was not reached")]
     UpstreamUnreachable(#[source] SharedCause),
-    /// The upstream of the gateway broke off, or took too long.
+    /// The upstream of the gateway broke off, or its answer is none.
     #[error("the upstream gave no answer")]
-    UpstreamFailed(#[source] SharedCause),
+    UpstreamBroke(#[source] SharedCause),
+    /// The upstream of the gateway took too long.
+    #[error("the upstream took too long")]
+    UpstreamLate,
     /// A handler panicked.
     #[error("the handler of the request panicked")]
     Panicked,

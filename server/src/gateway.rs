@@ -1,30 +1,30 @@
 //! The gateway: requests under a prefix go on to an upstream, with the access token.
 
+mod answer;
 mod body;
 mod headers;
 mod path;
 mod upstream;
 
-use std::sync::Arc;
-
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, VARY};
-use http::{HeaderValue, Method, StatusCode};
+use http::{Method, StatusCode, Uri};
 use http_body::Body as _;
+use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use tokenkeep_core::{Error, Issuer, Session, TokenStore};
 
+use crate::answer_body::{AnyBody, headless};
 use crate::app::App;
 use crate::caller::Caller;
 use crate::failure::Failure;
 use crate::routes::authz::{authorization, redirect_or};
+use crate::routes::is_reserved;
 use crate::settings::{GatewayLimits, ServerSettings};
-use crate::surface::AnyBody;
 use crate::{body as bodies, reply, sign_in};
 use body::Streamed;
 pub(crate) use path::Path;
-use upstream::Client;
 pub(crate) use upstream::Upstream;
+use upstream::{Client, RequestBody};
 
 /// An upstream that cannot be one.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +33,9 @@ pub enum GatewayError {
     /// The prefix is not the beginning of a path.
     #[error("the prefix {0:?} must begin with / and have no empty, dotted or encoded segments")]
     InvalidPrefix(String),
+    /// The prefix lies under a path that this server has for itself.
+    #[error("the prefix {0:?} is taken by this server itself")]
+    ReservedPrefix(String),
     /// The upstream is not an http or https address without a query.
     #[error("the upstream {0:?} must be an http:// or https:// address without a query")]
     InvalidUpstream(String),
@@ -54,7 +57,7 @@ pub(crate) struct Gateway {
 struct Outgoing<'a> {
     upstream: &'a Upstream,
     method: Method,
-    url: String,
+    uri: Uri,
     headers: http::HeaderMap,
 }
 
@@ -70,15 +73,15 @@ impl Gateway {
     }
 
     /// The upstream of `path`; our own paths have none, whatever the prefixes say.
-    pub(crate) fn upstream_of(&self, path: &Path<'_>, raw: &str) -> Option<&Upstream> {
-        if self.upstreams.is_empty() || crate::routes::methods_at(raw).is_some() {
+    pub(crate) fn upstream_of(&self, path: &Path<'_>) -> Option<&Upstream> {
+        if path.first().is_some_and(is_reserved) {
             return None;
         }
         self.upstreams.iter().find(|upstream| upstream.takes(path))
     }
 
     /// Sends a request on as the user of its session. A 401 of the upstream renews the token
-    /// once and repeats the request once, if its body was kept.
+    /// once and, if the body was kept, repeats the request once.
     pub(crate) async fn forward<S: TokenStore, I: Issuer>(
         &self,
         app: &App<S, I>,
@@ -100,35 +103,41 @@ impl Gateway {
         let outgoing = Outgoing {
             upstream,
             method: caller.method.clone(),
-            url: upstream.url_of(&caller.uri),
+            uri: upstream.uri_of(&caller.uri)?,
             headers: headers::to_upstream(&caller, &app.settings),
         };
-        let kept = match body.size_hint().exact() {
-            Some(length) if length <= self.limits.kept_bytes => {
-                bodies::collect(body, &self.kept_limits(app)).await?
+        let (kept, body) = self.body(app, body).await?;
+        // Given back as soon as the answer begins.
+        let _place = app.forwards.take().ok_or(Failure::Busy)?;
+        let mut answer = self.send(&outgoing, &session, body).await?;
+        if answer.status() == StatusCode::UNAUTHORIZED {
+            let spent = session.record().access_token.spent();
+            let session = match app.sessions.renew(caller.credential()?, spent).await {
+                Ok(session) => session,
+                Err(error) => return without_session(app, &caller, error),
+            };
+            let renewed = session.record().access_token.spent() != spent;
+            if let Some(kept) = kept.filter(|_| renewed) {
+                answer = self.send(&outgoing, &session, Either::Left(Full::new(kept))).await?;
             }
-            _ => {
-                let body = Streamed::new(body, &self.limits);
-                return self.send_streamed(&outgoing, &session, body).await.map(seal);
-            }
-        };
-        let answer = self.send(&outgoing, &session, kept.clone()).await?;
-        if answer.status() != StatusCode::UNAUTHORIZED {
-            return Ok(seal(answer));
         }
-        let spent = session.record().access_token.spent();
-        let session = match app.sessions.renew(caller.credential()?, spent).await {
-            Ok(session) => session,
-            Err(error) => return without_session(app, &caller, error),
-        };
-        self.send(&outgoing, &session, kept).await.map(seal)
+        answer::pass_on(answer, &app.gateway_streams, app.settings.connections.stall)
     }
 
-    fn kept_limits<S, I>(&self, app: &App<S, I>) -> crate::settings::RequestLimits {
-        crate::settings::RequestLimits {
-            body_bytes: usize::try_from(self.limits.kept_bytes).unwrap_or(usize::MAX),
-            body_time: app.settings.requests.body_time.max(self.limits.body_stall),
-            ..app.settings.requests
+    /// The body as it goes on, and the bytes of it if it is one that is kept.
+    async fn body<S, I>(
+        &self,
+        app: &App<S, I>,
+        body: Incoming,
+    ) -> Result<(Option<Bytes>, RequestBody), Failure> {
+        match body.size_hint().exact() {
+            Some(length) if length <= self.limits.kept_bytes => {
+                let limit = usize::try_from(self.limits.kept_bytes).unwrap_or(usize::MAX);
+                let time = app.settings.requests.body_time.max(self.limits.body_stall);
+                let kept = bodies::collect(body, limit, time).await?;
+                Ok((Some(kept.clone()), Either::Left(Full::new(kept))))
+            }
+            _ => Ok((None, Either::Right(Streamed::new(body, &self.limits)))),
         }
     }
 
@@ -136,22 +145,10 @@ impl Gateway {
         &self,
         outgoing: &Outgoing<'_>,
         session: &Session,
-        body: Bytes,
-    ) -> Result<http::Response<AnyBody>, Failure> {
+        body: RequestBody,
+    ) -> Result<http::Response<Incoming>, Failure> {
         let client = self.client.as_ref().ok_or(Failure::NotFound)?;
-        client.send(outgoing, authorization(session.record())?, body.into(), None).await
-    }
-
-    async fn send_streamed(
-        &self,
-        outgoing: &Outgoing<'_>,
-        session: &Session,
-        body: Streamed,
-    ) -> Result<http::Response<AnyBody>, Failure> {
-        let client = self.client.as_ref().ok_or(Failure::NotFound)?;
-        let progress = body.progress();
-        let body = reqwest::Body::wrap(body);
-        client.send(outgoing, authorization(session.record())?, body, Some(progress)).await
+        client.send(outgoing, authorization(session.record())?, body).await
     }
 }
 
@@ -167,17 +164,7 @@ fn without_session<S, I>(
     let whole = caller.uri.path_and_query().map_or("/", |whole| whole.as_str());
     let target = sign_in::path_on_this_site(whole);
     let mut response = redirect_or(app, caller, &caller.method, target, caller.failed(error))?;
-    reply::guard(response.headers_mut());
-    Ok(response.map(AnyBody::Own))
+    reply::guard_page(response.headers_mut());
+    let response = response.map(AnyBody::Own);
+    Ok(if caller.method == Method::HEAD { headless(response) } else { response })
 }
-
-/// What the upstream answered depends on the session: no cache may give it to somebody else.
-fn seal(mut response: http::Response<AnyBody>) -> http::Response<AnyBody> {
-    let headers = response.headers_mut();
-    headers.append(VARY, HeaderValue::from_static("Cookie"));
-    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
-    response
-}
-
-/// What the sender of a streamed request wants to know of its body.
-type Progress = Arc<body::Progress>;

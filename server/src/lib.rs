@@ -3,6 +3,7 @@
 //! [`serve`] answers requests on listeners that the caller has bound, for an [`App`] that the
 //! caller has put together from a store, an issuer and [`settings`].
 
+mod answer_body;
 mod app;
 pub mod assembly;
 mod body;
@@ -28,5 +29,5 @@ mod surface;
 pub use app::App;
 pub use gateway::GatewayError;
 pub use serve::{Listeners, Stopped, serve};
-pub use service_access::{NoServiceKeys, ServiceKeys};
+pub use service_access::{NoServiceKeys, ServiceAccess};
 pub use service_key::{KeyRefusal, Scope};

@@ -56,12 +56,17 @@ pub(crate) fn keep_private(headers: &mut HeaderMap) {
 
 /// Puts the headers on that all answers for browsers carry.
 pub(crate) fn guard(headers: &mut HeaderMap) {
-    headers.reserve(6);
+    headers.reserve(4);
     keep_private(headers);
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(CORP, HeaderValue::from_static("same-origin"));
+}
+
+/// Puts the headers on that an answer carries which a browser may show to a person.
+pub(crate) fn guard_page(headers: &mut HeaderMap) {
+    guard(headers);
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     headers.insert(CONTENT_SECURITY_POLICY, CSP);
-    headers.insert(CORP, HeaderValue::from_static("same-origin"));
 }
 
 /// Names a request in its problem and in the log.
@@ -155,7 +160,8 @@ impl Shape {
             Failure::Busy => Self::new(Status::SERVICE_UNAVAILABLE, Code::Busy, "the server is busy: try again").after(ONE_SECOND),
             Failure::ShuttingDown => Self::of_flow(&Error::ShuttingDown),
             Failure::UpstreamUnreachable(_) => Self::new(Status::BAD_GATEWAY, Code::UpstreamUnavailable, "the service behind this address cannot be reached").after(ONE_SECOND),
-            Failure::UpstreamFailed(_) => Self::new(Status::GATEWAY_TIMEOUT, Code::UpstreamUnavailable, "the service behind this address gave no answer"),
+            Failure::UpstreamBroke(_) => Self::new(Status::BAD_GATEWAY, Code::UpstreamUnavailable, "the service behind this address broke off; it may have done what was asked"),
+            Failure::UpstreamLate => Self::new(Status::GATEWAY_TIMEOUT, Code::UpstreamUnavailable, "the service behind this address took too long"),
             Failure::Panicked | Failure::Internal(_) => Self::internal(),
         }
     }
@@ -221,8 +227,22 @@ fn log(failure: &Failure, shape: &Shape, asked: &Asked) {
         tracing::error!(%request, %method, ?path, status, ?error, "a request failed");
     } else if status > 500 {
         tracing::warn!(%request, %method, ?path, status, ?error, "a request could not be served");
+    } else if is_everyday(failure) {
+        tracing::debug!(%request, %method, ?path, status, ?error, "a request was refused");
     } else {
         tracing::info!(%request, %method, ?path, status, ?error, "a request was refused");
+    }
+}
+
+/// Whether a refusal tells an operator nothing: anybody can bring it about all day long.
+fn is_everyday(failure: &Failure) -> bool {
+    match failure {
+        Failure::SignIn(sign_in) => is_everyday(&sign_in.refusal),
+        Failure::Session { error, .. } | Failure::Flow(error) => {
+            matches!(error, Error::NotLoggedIn)
+        }
+        Failure::NotFound => true,
+        _ => false,
     }
 }
 

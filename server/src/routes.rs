@@ -214,14 +214,30 @@ pub(crate) fn methods_at(path: &str) -> Option<&'static str> {
         wire::REGISTER | wire::LOGIN | wire::SESSION_REFRESH | wire::LOGOUT | wire::TOKEN => {
             Some("POST")
         }
-        wire::SESSION | wire::EVENTS | wire::ADMIN_STATS | wire::ADMIN_EVENTS => Some("GET"),
-        "/livez" | "/readyz" => Some("GET"),
-        wire::DEVICES | wire::ADMIN_DEVICES => Some("GET, DELETE"),
+        wire::SESSION | wire::ADMIN_STATS | LIVE | READY => Some("GET, HEAD"),
+        // They do not end, so their heads come with the first event.
+        wire::EVENTS | wire::ADMIN_EVENTS => Some("GET"),
+        wire::DEVICES | wire::ADMIN_DEVICES => Some("GET, HEAD, DELETE"),
         _ => {
             let device = path.strip_prefix(wire::DEVICES)?.strip_prefix('/')?;
             (!device.is_empty() && !device.contains('/')).then_some("PATCH, DELETE")
         }
     }
+}
+
+/// Whether a path asks for the health of the server.
+pub(crate) fn is_health(path: &str) -> bool {
+    matches!(path, LIVE | READY)
+}
+
+/// Whether a path is for programs with a service key, which no browser sends by itself.
+pub(crate) fn is_for_services(path: &str) -> bool {
+    matches!(path, wire::TOKEN | wire::ADMIN_DEVICES | wire::ADMIN_STATS | wire::ADMIN_EVENTS)
+}
+
+/// Whether the paths that begin with `segment` are ours, and never an upstream's.
+pub(crate) fn is_reserved(segment: &[u8]) -> bool {
+    RESERVED.iter().any(|reserved| reserved.as_bytes() == segment)
 }
 
 /// Whether a path of ours takes `method`.
@@ -249,3 +265,8 @@ fn caller() -> impl Filter<Extract = (Arc<Caller>,), Error = warp::Rejection> + 
 async fn nothing_here(_: warp::Rejection) -> Result<Response, std::convert::Infallible> {
     Ok(Failure::NotFound.into_response())
 }
+
+const LIVE: &str = "/livez";
+const READY: &str = "/readyz";
+const RESERVED: [&str; 8] =
+    ["v1", "authz", "livez", "readyz", "metrics", "openapi.json", "oauth2", "api_v1"];

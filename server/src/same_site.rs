@@ -3,7 +3,7 @@
 use http::header::{HOST, ORIGIN};
 use http::{HeaderMap, Method, Uri};
 
-use crate::client_address::{Peer, forwarded};
+use crate::client_address::{Peer, forwarded_last};
 use crate::failure::Failure;
 use crate::settings::{CookiePolicy, ServerSettings};
 
@@ -36,7 +36,7 @@ pub(crate) fn check(
 
 /// Whether a method promises to change nothing.
 pub(crate) fn is_safe(method: &Method) -> bool {
-    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE)
+    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
 }
 
 /// Whether `origin` is one of the configured ones.
@@ -58,7 +58,7 @@ fn is_own(
         CookiePolicy::Loopback => "http://",
     };
     let Some(authority) = origin.strip_prefix(scheme) else { return false };
-    let host = forwarded(headers, "x-forwarded-host", peer, &settings.trusted_proxies)
+    let host = forwarded_last(headers, "x-forwarded-host", peer, &settings.trusted_proxies)
         .or_else(|| headers.get(HOST).and_then(|host| host.to_str().ok()))
         .or_else(|| uri.authority().map(http::uri::Authority::as_str));
     host.is_some_and(|host| host.eq_ignore_ascii_case(authority))
@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check_post(site: Option<&str>, origin: Option<&str>, allowed: bool) {
+    fn check_unsafe(site: Option<&str>, origin: Option<&str>, allowed: bool) {
         let mut headers = HeaderMap::new();
         headers.insert(HOST, "id.example.org".parse().unwrap());
         if let Some(site) = site {
@@ -83,32 +83,33 @@ mod tests {
             ..ServerSettings::default()
         };
         let peer = Peer(([127, 0, 0, 1], 9).into());
-        let uri = Uri::from_static("/v1/logout");
-        let verdict = check(&Method::POST, &uri, &headers, peer, &settings);
-        assert_eq!(verdict.is_ok(), allowed, "{site:?} {origin:?}");
-        assert!(
-            check(&Method::GET, &uri, &headers, peer, &settings).is_ok(),
-            "GET changes nothing"
-        );
+        for path in ["/v1/logout", "/v1/admin/users", "/api/x"] {
+            let uri = Uri::from_static(path);
+            let verdict = |method| check(&method, &uri, &headers, peer, &settings).is_ok();
+            for method in [Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {
+                assert_eq!(verdict(method.clone()), allowed, "{method} {path} {site:?} {origin:?}");
+            }
+            assert!(verdict(Method::GET) && verdict(Method::HEAD), "they change nothing");
+        }
     }
 
     #[test]
     fn unsafe_requests_come_from_this_site() {
         let (own, app) = ("https://id.example.org", "https://app.example.org");
-        check_post(None, None, true);
-        check_post(Some("same-origin"), None, true);
-        check_post(Some("none"), Some(own), true);
-        check_post(Some("same-site"), None, false);
-        check_post(Some("cross-site"), Some(own), false);
-        check_post(Some("cross-site"), Some("https://evil.example"), false);
-        check_post(Some("same-site"), Some(app), true);
-        check_post(None, Some(own), true);
-        check_post(None, Some(app), true);
-        check_post(None, Some("https://ID.example.org"), true);
-        check_post(None, Some("http://id.example.org"), false);
-        check_post(None, Some("https://id.example.org.evil.example"), false);
-        check_post(None, Some("https://id.example.org:8443"), false);
-        check_post(None, Some("null"), false);
-        check_post(Some(""), None, false);
+        check_unsafe(None, None, true);
+        check_unsafe(Some("same-origin"), None, true);
+        check_unsafe(Some("none"), Some(own), true);
+        check_unsafe(Some("same-site"), None, false);
+        check_unsafe(Some("cross-site"), Some(own), false);
+        check_unsafe(Some("cross-site"), Some("https://evil.example"), false);
+        check_unsafe(Some("same-site"), Some(app), true);
+        check_unsafe(None, Some(own), true);
+        check_unsafe(None, Some(app), true);
+        check_unsafe(None, Some("https://ID.example.org"), true);
+        check_unsafe(None, Some("http://id.example.org"), false);
+        check_unsafe(None, Some("https://id.example.org.evil.example"), false);
+        check_unsafe(None, Some("https://id.example.org:8443"), false);
+        check_unsafe(None, Some("null"), false);
+        check_unsafe(Some(""), None, false);
     }
 }

@@ -3,15 +3,16 @@
 mod accept;
 mod activity;
 mod connection;
+mod noted;
 
 use std::fmt;
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokenkeep_core::{Issuer, TokenStore};
 use tokio::net::TcpListener;
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use crate::app::App;
@@ -55,7 +56,10 @@ impl fmt::Display for Stopped {
 
 /// Serves `app` on `listeners` until `shutdown` comes: then `/readyz` says no for the drain
 /// delay, the listeners close, streams of events end, requests finish, and at last the session
-/// flow stores what its refreshes got. The shutdown limit bounds all of it.
+/// flow stores what its refreshes got. The shutdown limit bounds all that comes after the delay.
+///
+/// A head that is no HTTP, or too large, is answered by hyper itself: 400, 414 and 431 of that kind
+/// have no body, no request id and no line in the log.
 ///
 /// # Errors
 /// If a listener has no address, i.e. is none.
@@ -90,17 +94,18 @@ async fn stop<S: TokenStore, I: Issuer>(
     connections.stop.cancel();
     accepting.wait().await;
     app.lifecycle.closing.cancel();
-    // Refreshes that are under way have a third of the time for themselves.
+    // One deadline for both; refreshes get all that requests leave of the time, and a part of
+    // it in any case.
     let limit = app.settings.shutdown_limit;
-    let for_requests = limit.mul_f64(2.0 / 3.0);
-    let requests_finished = in_time(for_requests, connections.finish()).await;
+    let deadline = Instant::now() + limit;
+    let requests_finished = by(deadline - limit / 4, connections.finish()).await;
     connections.kill.cancel();
-    let refreshes_finished = in_time(limit - for_requests, app.sessions.shutdown()).await;
+    let refreshes_finished = by(deadline, app.sessions.shutdown()).await;
     let stopped = Stopped { requests_finished, refreshes_finished };
     tracing::info!(%stopped, "stopped");
     stopped
 }
 
-async fn in_time(limit: Duration, work: impl Future<Output = ()>) -> bool {
-    tokio::time::timeout(limit, work).await.is_ok()
+async fn by(deadline: Instant, work: impl Future<Output = ()>) -> bool {
+    tokio::time::timeout_at(deadline, work).await.is_ok()
 }

@@ -6,8 +6,8 @@ use http::header::AUTHORIZATION;
 use crate::failure::Failure;
 use crate::service_key::{self, KeyRefusal, Scope};
 
-/// Knows the service keys.
-pub trait ServiceKeys: Send + Sync + 'static {
+/// Tells what services may do by the keys that they present.
+pub trait ServiceAccess: Send + Sync + 'static {
     /// Whether the key that was `presented` is good for `scope`. Compares in constant time.
     ///
     /// # Errors
@@ -15,7 +15,7 @@ pub trait ServiceKeys: Send + Sync + 'static {
     fn check(&self, presented: &str, scope: Scope) -> Result<(), KeyRefusal>;
 }
 
-impl ServiceKeys for service_key::ServiceKeys {
+impl ServiceAccess for service_key::ServiceKeys {
     fn check(&self, presented: &str, scope: Scope) -> Result<(), KeyRefusal> {
         Self::check(self, presented, scope).map(|_| ())
     }
@@ -25,7 +25,7 @@ impl ServiceKeys for service_key::ServiceKeys {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoServiceKeys;
 
-impl ServiceKeys for NoServiceKeys {
+impl ServiceAccess for NoServiceKeys {
     fn check(&self, _presented: &str, _scope: Scope) -> Result<(), KeyRefusal> {
         Err(KeyRefusal::Unknown)
     }
@@ -42,7 +42,7 @@ pub(crate) fn presented(headers: &HeaderMap) -> Option<&str> {
 
 /// Lets a request with a key for `scope` pass.
 pub(crate) fn check(
-    keys: &dyn ServiceKeys,
+    keys: &dyn ServiceAccess,
     headers: &HeaderMap,
     scope: Scope,
 ) -> Result<(), Failure> {

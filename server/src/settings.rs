@@ -47,8 +47,8 @@ impl Default for ServerSettings {
             logins: LoginLimits::default(),
             proxies: Vec::new(),
             gateway: GatewayLimits::default(),
-            drain_delay: Duration::ZERO,
-            shutdown_limit: Duration::from_secs(30),
+            drain_delay: Duration::from_secs(1),
+            shutdown_limit: Duration::from_secs(25),
         }
     }
 }
@@ -77,7 +77,7 @@ pub enum SameSite {
 /// What a connection may take.
 #[derive(Clone, Copy, Debug)]
 pub struct ConnectionLimits {
-    /// How many connections are open at one time; others wait in the listener's queue.
+    /// How many connections are open at one time on one listener; others wait in its queue.
     pub connections: usize,
     /// How long the first complete request may take to come.
     pub first_request: Duration,
@@ -85,6 +85,8 @@ pub struct ConnectionLimits {
     pub header_read: Duration,
     /// How long a connection may be without a request.
     pub idle: Duration,
+    /// How long a client may take nothing of an answer that is there for it.
+    pub stall: Duration,
     /// How many headers a request may have (431 beyond).
     pub headers: usize,
     /// How many bytes the head of a request may have (431 beyond).
@@ -100,8 +102,9 @@ impl Default for ConnectionLimits {
             first_request: Duration::from_secs(10),
             header_read: Duration::from_secs(10),
             idle: Duration::from_secs(75),
+            stall: Duration::from_secs(30),
             headers: 100,
-            header_bytes: 32 * 1024,
+            header_bytes: 16 * 1024,
             streams: 128,
         }
     }
@@ -110,10 +113,12 @@ impl Default for ConnectionLimits {
 /// What a request may take.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestLimits {
-    /// How many requests are answered at one time (503 beyond).
+    /// How many requests are answered at one time, and as many wait for upstreams (503 beyond).
     pub in_flight: usize,
     /// How many streams of events are open at one time (503 beyond).
     pub event_streams: usize,
+    /// How many answers of upstreams are on their way at one time (503 beyond).
+    pub gateway_streams: usize,
     /// How many bytes a body may have (413 beyond).
     pub body_bytes: usize,
     /// How long a body may take (408 beyond).
@@ -127,6 +132,7 @@ impl Default for RequestLimits {
         Self {
             in_flight: 4096,
             event_streams: 4096,
+            gateway_streams: 8192,
             body_bytes: 64 * 1024,
             body_time: Duration::from_secs(10),
             uri_bytes: 8 * 1024,
@@ -148,7 +154,7 @@ pub struct LoginLimits {
 impl Default for LoginLimits {
     fn default() -> Self {
         Self {
-            per_address: Rate { burst: 60, every: Duration::from_secs(1) },
+            per_address: Rate { burst: 30, every: Duration::from_secs(2) },
             per_email: Rate { burst: 10, every: Duration::from_secs(6) },
             remembered: 65_536,
         }
@@ -180,7 +186,7 @@ pub struct Proxy {
 pub struct GatewayLimits {
     /// How many bytes a body may have (413 beyond).
     pub body_bytes: u64,
-    /// How long a body may stand still (408 beyond).
+    /// How long a body may stand still, or come more slowly than 4 KiB a second (408 beyond).
     pub body_stall: Duration,
     /// Bodies of a declared length up to this many bytes are kept, so that the request can be
     /// repeated after a 401.
@@ -199,6 +205,36 @@ impl Default for GatewayLimits {
             kept_bytes: 256 * 1024,
             connect: Duration::from_secs(5),
             answer: Duration::from_secs(60),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::LimitSettings;
+
+    #[test]
+    fn the_defaults_are_the_documented_ones() {
+        let (own, documented) = (ServerSettings::default(), LimitSettings::default());
+        let (connections, requests) = (own.connections, own.requests);
+        assert_eq!(connections.header_read, documented.header_read);
+        assert_eq!(connections.first_request, documented.first_request);
+        assert_eq!(connections.idle, documented.idle);
+        assert_eq!(connections.connections, documented.connections);
+        assert_eq!(connections.header_bytes, documented.header_bytes);
+        assert_eq!(requests.body_bytes, documented.body_bytes);
+        assert_eq!(requests.body_time, documented.body_time);
+        assert_eq!(requests.in_flight, documented.in_flight);
+        assert_eq!(requests.uri_bytes, documented.uri_bytes);
+        assert_eq!(own.drain_delay, documented.drain_delay);
+        assert_eq!(own.shutdown_limit, documented.shutdown_limit);
+        for (rate, per_minute) in [
+            (own.logins.per_address, documented.logins_per_address),
+            (own.logins.per_email, documented.logins_per_email),
+        ] {
+            assert_eq!(rate.burst, per_minute);
+            assert_eq!(rate.every * per_minute, Duration::from_secs(60));
         }
     }
 }

@@ -1,21 +1,21 @@
 //! The way of a request: checks on its head, dispatch, and one shape for every failure.
+//!
+//! hyper reads the heads, and two leniencies of it stay: a line may end with a bare LF, and next to
+//! `Transfer-Encoding: chunked` a `Content-Length` is overlooked (RFC 9112, 2.2 and 6.3, allow
+//! both). Neither travels: what goes on to an upstream is written afresh, with one length.
 
 use std::panic::AssertUnwindSafe;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
-use bytes::Bytes;
 use futures_util::FutureExt as _;
 use http::header::HOST;
 use http::request::Parts;
-use http::{Method, Request, StatusCode};
-use http_body::{Body, Frame, SizeHint};
+use http::{Method, Request, StatusCode, Version};
 use http_body_util::Full;
-use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Incoming;
 use tokenkeep_core::{Issuer, TokenStore, wire};
 
+use crate::answer_body::{AnyBody, headless};
 use crate::app::{App, Place};
 use crate::body;
 use crate::caller::Caller;
@@ -26,71 +26,15 @@ use crate::reply::{self, Asked};
 use crate::routes::{self, Table, authz, session};
 use crate::same_site;
 
-/// Any error of a body.
-pub(crate) type BodyError = Box<dyn std::error::Error + Send + Sync>;
-
-/// The body of an answer of an upstream.
-pub(crate) type UpstreamBody = UnsyncBoxBody<Bytes, BodyError>;
-
-/// The body of a response, whoever made it.
-#[derive(Debug)]
-pub(crate) enum AnyBody {
-    /// One of our own answers.
-    Own(OwnBody),
-    /// An upstream's.
-    Upstream(UpstreamBody),
-}
-
-/// Names the body of warp's responses, which warp itself does not export.
-pub(crate) trait BodyOf {
-    type Body;
-}
-
-impl<B> BodyOf for http::Response<B> {
-    type Body = B;
-}
-
-type OwnBody = <reply::Response as BodyOf>::Body;
-
-impl Body for AnyBody {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        match self.get_mut() {
-            Self::Own(body) => Pin::new(body)
-                .poll_frame(cx)
-                .map(|frame| frame.map(|frame| frame.map_err(Into::into))),
-            Self::Upstream(body) => Pin::new(body).poll_frame(cx),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Own(body) => body.is_end_stream(),
-            Self::Upstream(body) => body.is_end_stream(),
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Own(body) => body.size_hint(),
-            Self::Upstream(body) => body.size_hint(),
-        }
-    }
-}
-
-/// Which requests a listener takes.
+/// Which requests a listener takes. Those for an access token ([`wire::TOKEN`]) and for the
+/// health of the server are taken at every door.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Door {
     /// All of them.
     Everything,
     /// All but those of administration, which have a listener of their own.
     Public,
-    /// Those of services, and the health of the server.
+    /// Those of administration, and what is taken at every door; nothing goes on to an upstream.
     Admin,
 }
 
@@ -100,7 +44,7 @@ impl Door {
         match self {
             Self::Everything => true,
             Self::Public => !admin,
-            Self::Admin => admin || matches!(path, wire::TOKEN | "/livez" | "/readyz"),
+            Self::Admin => admin || path == wire::TOKEN || routes::is_health(path),
         }
     }
 }
@@ -126,22 +70,17 @@ impl<S: TokenStore, I: Issuer> Surface<S, I> {
         request: Request<Incoming>,
         peer: Peer,
         door: Door,
-    ) -> http::Response<Held<AnyBody, Option<Place>>> {
+    ) -> http::Response<AnyBody> {
         let asked = Asked {
             id: self.app.next_request(),
             method: request.method().clone(),
             uri: request.uri().clone(),
         };
-        let place = self.app.in_flight.take();
-        let answered = match &place {
-            Some(_) => AssertUnwindSafe(self.dispatch(request, peer, door)).catch_unwind().await,
-            None => Ok(Err(Failure::Busy)),
-        };
+        let answered = AssertUnwindSafe(self.dispatch(request, peer, door)).catch_unwind().await;
         let response = match answered.unwrap_or(Err(Failure::Panicked)) {
             Ok(Dispatched::Forwarded(response)) => {
-                // It streams: the place is taken until its end.
                 tracing::debug!(request = %asked.id, status = response.status().as_u16(), "forwarded");
-                return response.map(|body| Held::new(body, place));
+                return response;
             }
             Ok(Dispatched::Answered(response)) => response,
             Err(failure) => self.problem(&failure, &asked),
@@ -150,12 +89,13 @@ impl<S: TokenStore, I: Issuer> Surface<S, I> {
             request = %asked.id, method = %asked.method, path = ?asked.uri.path(),
             status = response.status().as_u16(), "answered"
         );
-        response.map(|body| Held::new(AnyBody::Own(body), None))
+        let response = response.map(AnyBody::Own);
+        if asked.method == Method::HEAD { headless(response) } else { response }
     }
 
     fn problem(&self, failure: &Failure, asked: &Asked) -> reply::Response {
         let mut response = reply::problem(failure, asked, &self.app.cookie.cleared());
-        reply::guard(response.headers_mut());
+        reply::guard_page(response.headers_mut());
         if asked.uri.path().starts_with("/authz/") {
             authz::complete(response.headers_mut());
         }
@@ -173,15 +113,17 @@ impl<S: TokenStore, I: Issuer> Surface<S, I> {
         let (mut parts, body) = request.into_parts();
         self.check_head(&parts, door)?;
         let path = parts.uri.path();
-        if path == wire::SESSION && parts.method == Method::GET {
+        if path == wire::SESSION && matches!(parts.method, Method::GET | Method::HEAD) {
+            let _place = self.place()?;
             let caller = self.caller(&mut parts, peer);
             return answered(session::show(&self.app, &caller).await?);
         }
         if path.starts_with("/authz/") {
+            let _place = self.place()?;
             return self.authorize(self.caller(&mut parts, peer)).await;
         }
         // On the heap, so that the futures of the requests above stay small.
-        Box::pin(self.dispatch_other(parts, body, peer)).await
+        Box::pin(self.dispatch_other(parts, body, peer, door)).await
     }
 
     /// Finds who answers what is asked less often.
@@ -190,19 +132,33 @@ impl<S: TokenStore, I: Issuer> Surface<S, I> {
         mut parts: Parts,
         body: Incoming,
         peer: Peer,
+        door: Door,
     ) -> Result<Dispatched, Failure> {
-        if !is_for_services(parts.uri.path()) {
-            let settings = &self.app.settings;
-            same_site::check(&parts.method, &parts.uri, &parts.headers, peer, settings)?;
+        let (app, raw) = (&self.app, parts.uri.path());
+        let path = Path::parse(raw)?;
+        let upstream = app.gateway.upstream_of(&path).filter(|_| door != Door::Admin);
+        // No browser sends a service key by itself; but what goes on to an upstream carries the
+        // token of the cookie, whatever its path.
+        if upstream.is_some() || !routes::is_for_services(raw) {
+            same_site::check(&parts.method, &parts.uri, &parts.headers, peer, &app.settings)?;
         }
-        let path = Path::parse(parts.uri.path())?;
-        if let Some(upstream) = self.app.gateway.upstream_of(&path, parts.uri.path()) {
+        if let Some(upstream) = upstream {
+            if parts.method == Method::TRACE {
+                return Err(Failure::MethodNotAllowed(EVERY_METHOD));
+            }
             let caller = self.caller(&mut parts, peer);
-            let forwarded = self.app.gateway.forward(&self.app, upstream, caller, body).await?;
+            let forwarded = app.gateway.forward(app, upstream, caller, body).await?;
             return Ok(Dispatched::Forwarded(forwarded));
         }
-        routes::check_method(parts.uri.path(), &parts.method)?;
-        let body = body::collect(body, &self.app.settings.requests).await?;
+        routes::check_method(raw, &parts.method)?;
+        let health = routes::is_health(raw);
+        let limits = &app.settings.requests;
+        let body = body::collect(body, limits.body_bytes, limits.body_time).await?;
+        // Whoever asks for the health of a busy server wants to know just that.
+        let _place = if health { None } else { Some(self.place()?) };
+        if parts.method == Method::HEAD {
+            parts.method = Method::GET;
+        }
         let caller = Arc::new(self.caller(&mut parts, peer));
         let mut request = Request::from_parts(parts, Full::new(body));
         request.extensions_mut().insert(caller);
@@ -218,13 +174,21 @@ impl<S: TokenStore, I: Issuer> Surface<S, I> {
         if whole > self.app.settings.requests.uri_bytes {
             return Err(Failure::UriTooLong);
         }
-        if parts.headers.get_all(HOST).iter().nth(1).is_some() {
+        let mut hosts = parts.headers.get_all(HOST).iter();
+        let one_host = hosts.next().is_some() || parts.version != Version::HTTP_11;
+        if !one_host || hosts.next().is_some() {
             return Err(Failure::BadRequest("one Host header is expected"));
         }
-        if parts.method == Method::CONNECT || !door.takes(parts.uri.path()) {
-            return Err(Failure::NotFound);
+        if parts.method == Method::CONNECT {
+            let methods = routes::methods_at(parts.uri.path()).unwrap_or(EVERY_METHOD);
+            return Err(Failure::MethodNotAllowed(methods));
         }
-        Ok(())
+        if door.takes(parts.uri.path()) { Ok(()) } else { Err(Failure::NotFound) }
+    }
+
+    /// A place among the requests that are answered at one time.
+    fn place(&self) -> Result<Place, Failure> {
+        self.app.in_flight.take().ok_or(Failure::Busy)
     }
 
     fn caller(&self, parts: &mut Parts, peer: Peer) -> Caller {
@@ -242,7 +206,7 @@ impl<S: TokenStore, I: Issuer> Surface<S, I> {
             },
         };
         if response.status() != StatusCode::OK {
-            reply::guard(response.headers_mut());
+            reply::guard_page(response.headers_mut());
             authz::complete(response.headers_mut());
         }
         Ok(Dispatched::Answered(response))
@@ -262,40 +226,5 @@ fn answered(mut response: reply::Response) -> Result<Dispatched, Failure> {
     Ok(Dispatched::Answered(response))
 }
 
-/// Whether a path is for programs with a service key, which no browser sends by itself.
-fn is_for_services(path: &str) -> bool {
-    path == wire::TOKEN || path.starts_with("/v1/admin/")
-}
-
-/// A body, and something that is held until it ends.
-#[derive(Debug)]
-pub(crate) struct Held<B, G> {
-    body: B,
-    _guard: G,
-}
-
-impl<B, G> Held<B, G> {
-    pub(crate) fn new(body: B, guard: G) -> Self {
-        Self { body, _guard: guard }
-    }
-}
-
-impl<B: Body + Unpin, G: Unpin> Body for Held<B, G> {
-    type Data = B::Data;
-    type Error = B::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
+/// What an upstream may be asked with.
+const EVERY_METHOD: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";

@@ -1,4 +1,4 @@
-//! Request bodies that stream through: bounded in size, and not allowed to stand still.
+//! Request bodies that stream through: bounded in size, and not allowed to dribble.
 
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
@@ -11,9 +11,9 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use crate::answer_body::BodyError;
 use crate::failure::Failure;
 use crate::settings::GatewayLimits;
-use crate::surface::BodyError;
 
 /// How far a body has come, for who waits for the upstream's answer.
 #[derive(Debug, Default)]
@@ -30,6 +30,9 @@ pub(super) struct Streamed {
     body: Incoming,
     left: u64,
     stall: Duration,
+    /// Until when something must come. A piece buys as much time as its length should take, up to
+    /// `stall` from its coming: who sends a byte now and then buys next to nothing.
+    until: Instant,
     timer: Pin<Box<Sleep>>,
     progress: Arc<Progress>,
     _done: DropGuard,
@@ -38,11 +41,13 @@ pub(super) struct Streamed {
 impl Streamed {
     pub(super) fn new(body: Incoming, limits: &GatewayLimits) -> Self {
         let progress = Arc::new(Progress::default());
+        let until = Instant::now() + limits.body_stall;
         Self {
+            until,
             body,
             left: limits.body_bytes,
             stall: limits.body_stall,
-            timer: Box::pin(tokio::time::sleep(limits.body_stall)),
+            timer: Box::pin(tokio::time::sleep_until(until)),
             _done: progress.done.clone().drop_guard(),
             progress,
         }
@@ -86,12 +91,14 @@ impl Body for Streamed {
             Poll::Pending => return Poll::Pending,
         };
         let length = frame.data_ref().map_or(0, Bytes::len);
-        match this.left.checked_sub(u64::try_from(length).unwrap_or(u64::MAX)) {
+        let length = u64::try_from(length).unwrap_or(u64::MAX);
+        match this.left.checked_sub(length) {
             Some(left) => this.left = left,
             None => return Poll::Ready(Some(Err(this.cut_off(Failure::BodyTooLarge)))),
         }
-        let stall = this.stall;
-        this.timer.as_mut().reset(Instant::now() + stall);
+        let bought = Duration::from_micros(length.saturating_mul(MICROS_FOR_A_BYTE));
+        this.until = (this.until + bought).min(Instant::now() + this.stall);
+        this.timer.as_mut().reset(this.until);
         Poll::Ready(Some(Ok(frame)))
     }
 
@@ -103,3 +110,6 @@ impl Body for Streamed {
         self.body.size_hint()
     }
 }
+
+/// 4 KiB in a second.
+const MICROS_FOR_A_BYTE: u64 = 1_000_000 / 4096;

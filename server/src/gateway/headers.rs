@@ -2,14 +2,12 @@
 
 use std::collections::HashSet;
 
-use http::header::{
-    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, SET_COOKIE,
-};
+use http::header::{CONNECTION, COOKIE, HOST, SET_COOKIE};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use tokenkeep_core::cookie::{is_device_cookie, pairs};
 
 use crate::caller::Caller;
-use crate::settings::ServerSettings;
+use crate::settings::{CookiePolicy, ServerSettings};
 
 /// The headers that go to the upstream: the client's without those that only we may set, and
 /// ours. `Authorization` comes later, with the token.
@@ -17,11 +15,9 @@ pub(super) fn to_upstream(caller: &Caller, settings: &ServerSettings) -> HeaderM
     let mut headers = HeaderMap::with_capacity(caller.headers.len() + 4);
     let named = named_by_connection(&caller.headers);
     for (name, value) in &caller.headers {
-        let stays = is_hop_by_hop(name)
-            || named.contains(name)
-            || is_ours(name)
-            || [COOKIE, HOST, CONTENT_LENGTH, EXPECT].contains(name);
-        if !stays {
+        let spelled = spelled(name);
+        let goes_on = !is_hop_by_hop(&spelled) && !named.contains(&spelled) && !is_ours(&spelled);
+        if goes_on {
             headers.append(name.clone(), value.clone());
         }
     }
@@ -37,7 +33,7 @@ pub(super) fn from_upstream(headers: &mut HeaderMap) {
     let named = named_by_connection(headers);
     let gone: Vec<HeaderName> = headers
         .keys()
-        .filter(|name| is_hop_by_hop(name) || named.contains(*name))
+        .filter(|name| is_hop_by_hop(&spelled(name)) || named.contains(&spelled(name)))
         .cloned()
         .collect();
     for name in gone {
@@ -53,19 +49,19 @@ pub(super) fn from_upstream(headers: &mut HeaderMap) {
     }
 }
 
-/// The client's cookies without the device cookies.
+/// The client's cookies without the device cookies, each as it came.
 fn other_cookies(headers: &HeaderMap) -> Option<HeaderValue> {
     let mut kept: Vec<u8> = Vec::new();
-    for (name, value) in pairs(headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes)) {
-        if is_device_cookie(name) || (name.is_empty() && value.is_empty()) {
+    let lines = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes);
+    for cookie in lines.flat_map(|line| line.split(|byte| *byte == b';')).map(<[u8]>::trim_ascii) {
+        let is_device = pairs([cookie]).any(|(name, _)| is_device_cookie(name));
+        if cookie.is_empty() || is_device {
             continue;
         }
         if !kept.is_empty() {
             kept.extend_from_slice(b"; ");
         }
-        kept.extend_from_slice(name);
-        kept.push(b'=');
-        kept.extend_from_slice(value);
+        kept.extend_from_slice(cookie);
     }
     if kept.is_empty() { None } else { HeaderValue::from_bytes(&kept).ok() }
 }
@@ -77,9 +73,15 @@ fn put_forwarded(headers: &mut HeaderMap, caller: &Caller, settings: &ServerSett
         false => None,
     };
     let chain = before.map_or_else(|| peer.clone(), |before| format!("{before}, {peer}"));
-    let scheme = caller.forwarded(FORWARDED_PROTO, settings).unwrap_or("http");
+    let scheme = caller.forwarded_last(FORWARDED_PROTO, settings).unwrap_or({
+        // Where the cookie needs https, something in front of this server speaks it.
+        match settings.cookie {
+            CookiePolicy::Secure => "https",
+            CookiePolicy::Loopback => "http",
+        }
+    });
     let host = caller
-        .forwarded(FORWARDED_HOST, settings)
+        .forwarded_last(FORWARDED_HOST, settings)
         .or_else(|| caller.header(HOST))
         .or_else(|| caller.uri.authority().map(http::uri::Authority::as_str));
     let ours = [
@@ -100,24 +102,28 @@ fn joined(headers: &HeaderMap, name: &str) -> Option<String> {
     (!lines.is_empty()).then(|| lines.join(", "))
 }
 
-/// Whether a header says who the client is or where it came from: only we may set those. A
-/// server that reads `_` as `-`, as CGI does, must not be fooled by the other spelling.
-fn is_ours(name: &HeaderName) -> bool {
-    let spelled = name.as_str().replace('_', "-");
-    spelled == AUTHORIZATION.as_str()
-        || spelled == FORWARDED.as_str()
-        || IDENTITY.contains(&spelled.as_str())
-        || IDENTITY_PREFIXES.iter().any(|prefix| spelled.starts_with(prefix))
+/// A name as a server reads it that takes no heed of spelling: CGI and its heirs make one
+/// variable of `x-user`, `x_user` and `x.user`.
+fn spelled(name: &HeaderName) -> String {
+    let plain = |letter: char| if letter.is_ascii_alphanumeric() { letter } else { '-' };
+    name.as_str().chars().map(plain).collect()
 }
 
-fn is_hop_by_hop(name: &HeaderName) -> bool {
-    HOP_BY_HOP.contains(&name.as_str())
+/// Whether a header says who the client is, where it came from, or which request is really
+/// meant: only we may set those.
+fn is_ours(spelled: &str) -> bool {
+    OURS.contains(&spelled) || OUR_PREFIXES.iter().any(|prefix| spelled.starts_with(prefix))
+}
+
+fn is_hop_by_hop(spelled: &str) -> bool {
+    HOP_BY_HOP.contains(&spelled)
 }
 
 /// The headers that `Connection` names: they end at this hop, too.
-fn named_by_connection(headers: &HeaderMap) -> HashSet<HeaderName> {
+fn named_by_connection(headers: &HeaderMap) -> HashSet<String> {
     let lines = headers.get_all(CONNECTION).iter().filter_map(|line| line.to_str().ok());
-    lines.flat_map(|line| line.split(',')).filter_map(|name| name.trim().parse().ok()).collect()
+    let names = lines.flat_map(|line| line.split(',')).filter_map(|name| name.trim().parse().ok());
+    names.map(|name: HeaderName| spelled(&name)).collect()
 }
 
 const FORWARDED_FOR: &str = "x-forwarded-for";
@@ -137,8 +143,94 @@ const HOP_BY_HOP: [&str; 9] = [
     "upgrade",
 ];
 
-const IDENTITY_PREFIXES: [&str; 5] =
-    ["x-auth-request-", "x-forwarded-", "x-remote-", "remote-", "x-device-credential"];
+const OUR_PREFIXES: [&str; 15] = [
+    "proxy",
+    "remote-",
+    "ssl-client",
+    "x-amzn-oidc-",
+    "x-auth",
+    "x-client-cert",
+    "x-device-credential",
+    "x-email",
+    "x-forwarded",
+    "x-goog-",
+    "x-original-",
+    "x-remote-",
+    "x-rewrite-",
+    "x-user",
+    "x-webauth-",
+];
 
-const IDENTITY: [&str; 6] =
-    ["x-real-ip", "x-user", "x-email", "x-webauth-user", "x-authenticated-user", "x-client-ip"];
+const OURS: [&str; 18] = [
+    "authorization",
+    "cf-connecting-ip",
+    "content-length",
+    "cookie",
+    "expect",
+    "forwarded",
+    "host",
+    "true-client-ip",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "x-groups",
+    "x-http-method",
+    "x-http-method-override",
+    "x-id-token",
+    "x-method-override",
+    "x-preferred-username",
+    "x-real-ip",
+    "x-ssl-client-cert",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The spellings of a name that some server reads as the same.
+    fn spellings(name: &str) -> Vec<HeaderName> {
+        let dashes = name.matches('-').count();
+        let spell = |mask: usize, other: char| {
+            let mut dash = 0;
+            let letters = name.chars().map(|letter| match letter {
+                '-' => {
+                    dash += 1;
+                    if mask >> (dash - 1) & 1 == 1 { other } else { '-' }
+                }
+                letter => letter,
+            });
+            letters.collect::<String>().parse().unwrap()
+        };
+        (0..1_usize << dashes).flat_map(|mask| [spell(mask, '_'), spell(mask, '.')]).collect()
+    }
+
+    #[test]
+    fn no_spelling_of_an_identity_passes() {
+        let endings = ["", "user", "email", "-id", "-x", "for", "access-token", "url"];
+        let prefixed = OUR_PREFIXES
+            .iter()
+            .flat_map(|prefix| endings.map(|ending| format!("{prefix}{ending}")));
+        let exact = OURS.iter().map(|name| (*name).to_owned());
+        for name in prefixed.chain(exact).flat_map(|name| spellings(&name)) {
+            assert!(is_ours(&spelled(&name)), "{name} passes");
+        }
+        for name in HOP_BY_HOP.iter().flat_map(|name| spellings(name)) {
+            assert!(is_hop_by_hop(&spelled(&name)), "{name} passes");
+        }
+        for kept in ["accept", "x-request-id", "traceparent", "user-agent", "x-csrf-token", "range"]
+        {
+            let spelled = spelled(&kept.parse().unwrap());
+            assert!(!is_ours(&spelled) && !is_hop_by_hop(&spelled), "{kept} does not pass");
+        }
+    }
+
+    #[test]
+    fn other_cookies_go_on_as_they_came() {
+        let mut headers = HeaderMap::new();
+        for line in
+            ["a=b; flag;  c=\"d e\"", "device_id=x; __Host-device_id=y; =z; device_id", ";;"]
+        {
+            headers.append(COOKIE, line.parse().unwrap());
+        }
+        assert_eq!(other_cookies(&headers).unwrap(), "a=b; flag; c=\"d e\"; =z");
+    }
+}

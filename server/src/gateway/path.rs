@@ -38,6 +38,11 @@ impl<'a> Path<'a> {
             && prefix.iter().zip(&self.segments).all(|(a, b)| a[..] == b[..])
     }
 
+    /// The first segment, if there is one.
+    pub(crate) fn first(&self) -> Option<&[u8]> {
+        self.segments.first().map(AsRef::as_ref)
+    }
+
     /// The segments, to keep.
     pub(crate) fn into_segments(self) -> Vec<Box<[u8]>> {
         self.segments.into_iter().map(|segment| segment.into_owned().into()).collect()
@@ -67,7 +72,9 @@ fn is_plain(segment: &[u8]) -> bool {
     // Some servers cut parameters off before they look for dots: `..;x` is `..` to them.
     let name = segment.split(|byte| *byte == b';').next().unwrap_or_default();
     let dots = matches!(name, b"" | b"." | b"..");
-    !dots && segment.iter().all(legal) && !is_encoded_again(segment)
+    // Some decoders take overlong forms of dots and slashes, which are not UTF-8.
+    let text = std::str::from_utf8(segment).is_ok();
+    !dots && text && segment.iter().all(legal) && !is_encoded_again(segment)
 }
 
 /// Whether a second decoding would bring forth a dot, a separator, a control character or
@@ -89,7 +96,8 @@ mod tests {
     #[test]
     fn a_prefix_is_whole_segments() {
         let api = Path::parse("/api").unwrap().into_segments();
-        for under in ["/api", "/api/", "/api/x", "/api/x/", "/%61pi/x", "/api/a%20b"] {
+        for under in ["/api", "/api/", "/api/x", "/api/x/", "/%61pi/x", "/api/a%20b", "/api/%c3%a9"]
+        {
             assert!(Path::parse(under).unwrap().is_under(&api), "{under}");
         }
         for beside in ["/", "/ap", "/apix", "/API", "/x/api", "/api;v=1"] {
@@ -124,6 +132,10 @@ mod tests {
             "/api%2",
             "/api%zz",
             "/public%25252e",
+            "/public/%c0%ae%c0%ae/api",
+            "/public/%e0%80%ae%e0%80%ae/api",
+            "/public%c0%afapi",
+            "/api/%ff",
         ] {
             assert!(Path::parse(bad).is_err(), "{bad:?} was accepted");
         }

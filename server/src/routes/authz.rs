@@ -26,7 +26,7 @@ pub(crate) async fn nginx<S: TokenStore, I: Issuer>(app: &App<S, I>, caller: &Ca
     };
     let settings = &app.settings;
     let original = ["x-original-uri", "x-forwarded-uri"];
-    let target = original.iter().find_map(|name| caller.forwarded(name, settings));
+    let target = original.iter().find_map(|name| caller.forwarded_whole(name, settings));
     match sign_in::location(settings, target.and_then(sign_in::path_on_this_site)) {
         Some(location) => Err(Failure::SignIn(Box::new(SignIn { refusal, location }))),
         None => Err(refusal),
@@ -41,10 +41,10 @@ pub(crate) async fn forward<S: TokenStore, I: Issuer>(app: &App<S, I>, caller: &
         answer => return answer,
     };
     let settings = &app.settings;
-    let method = caller.forwarded("x-forwarded-method", settings);
+    let method = caller.forwarded_whole("x-forwarded-method", settings);
     let method = method.and_then(|method| method.parse().ok());
     let method: &Method = method.as_ref().unwrap_or(&caller.method);
-    let path = caller.forwarded("x-forwarded-uri", settings);
+    let path = caller.forwarded_whole("x-forwarded-uri", settings);
     let target = path.and_then(sign_in::path_on_this_site).map(|path| {
         // The way back to another host is a whole address, and only to a configured one.
         format!("{}{path}", configured_origin(caller, settings).unwrap_or_default())
@@ -94,11 +94,27 @@ async fn allow<S: TokenStore, I: Issuer>(app: &App<S, I>, caller: &Caller) -> An
     // A proxy reads this; what guards a page would only cost time here.
     reply::keep_private(headers);
     headers.insert(AUTHORIZATION, authorization(record)?);
-    let email = HeaderValue::from_bytes(record.email.as_str().as_bytes());
-    headers.insert(EMAIL, email.map_err(Failure::internal)?);
+    headers.insert(EMAIL, email(record.email.as_str())?);
     let device = HeaderValue::try_from(record.device_id.to_string());
     headers.insert(DEVICE, device.map_err(Failure::internal)?);
     Ok(response)
+}
+
+/// An email as a header holds it: in ASCII, anything else per cent encoded. The sign itself is
+/// encoded, too, so that no two emails look the same.
+fn email(email: &str) -> Result<HeaderValue, Failure> {
+    let is_plain = |byte: u8| byte.is_ascii_graphic() && byte != b'%';
+    if email.bytes().all(is_plain) {
+        return HeaderValue::from_str(email).map_err(Failure::internal);
+    }
+    let mut text = String::with_capacity(email.len() * 3);
+    for byte in email.bytes() {
+        match is_plain(byte) {
+            true => text.push(char::from(byte)),
+            false => text.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    HeaderValue::try_from(text).map_err(Failure::internal)
 }
 
 /// Whether the failure is "log in", and not "cannot tell".
@@ -108,8 +124,8 @@ fn is_refusal(failure: &Failure) -> bool {
 
 /// The origin of the original request, if it is a configured one.
 fn configured_origin(caller: &Caller, settings: &ServerSettings) -> Option<String> {
-    let scheme = caller.forwarded("x-forwarded-proto", settings)?;
-    let host = caller.forwarded("x-forwarded-host", settings)?;
+    let scheme = caller.forwarded_last("x-forwarded-proto", settings)?;
+    let host = caller.forwarded_last("x-forwarded-host", settings)?;
     Some(format!("{scheme}://{host}")).filter(|it| same_site::is_configured(it, settings))
 }
 
@@ -132,3 +148,19 @@ pub(crate) fn redirect_or<S, I>(
 
 const EMAIL: HeaderName = HeaderName::from_static("x-auth-request-email");
 const DEVICE: HeaderName = HeaderName::from_static("x-auth-request-device");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_emails_look_the_same_in_a_header() {
+        for (text, expected) in [
+            ("ada+x@example.org", "ada+x@example.org"),
+            ("ad\u{e9}@example.org", "ad%C3%A9@example.org"),
+            ("ad%C3%A9@example.org", "ad%25C3%25A9@example.org"),
+        ] {
+            assert_eq!(email(text).unwrap(), expected);
+        }
+    }
+}

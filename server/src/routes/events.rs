@@ -119,12 +119,22 @@ fn start<S: TokenStore, I: Issuer>(stream: Stream<S, I>, first: Vec<sse::Event>)
 impl<S: TokenStore, I: Issuer> Stream<S, I> {
     /// Hands events over until the listener goes, is not welcome any more, or the server stops.
     async fn run(mut self, first: Vec<sse::Event>, sender: mpsc::Sender<sse::Event>) {
-        for event in first {
-            if sender.send(event).await.is_err() {
-                return;
-            }
-        }
         let closing = self.app.lifecycle.closing.clone();
+        let backlog = async {
+            for event in first {
+                if !send(&sender, event).await {
+                    return false;
+                }
+            }
+            true
+        };
+        let taken = tokio::select! {
+            () = closing.cancelled() => false,
+            taken = backlog => taken,
+        };
+        if !taken {
+            return;
+        }
         let mut check = tokio::time::interval(CHECK_EVERY);
         check.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -132,7 +142,15 @@ impl<S: TokenStore, I: Issuer> Stream<S, I> {
                 () = closing.cancelled() => break,
                 () = sender.closed() => break,
                 _ = check.tick() => if !self.listener.is_welcome(&self.app).await { break },
-                received = self.events.recv() => if !self.hand_over(received, &sender).await { break },
+                received = self.events.recv() => {
+                    let goes_on = tokio::select! {
+                        () = closing.cancelled() => false,
+                        goes_on = self.hand_over(received, &sender) => goes_on,
+                    };
+                    if !goes_on {
+                        break;
+                    }
+                }
             }
         }
         drop(self.place);
@@ -152,15 +170,17 @@ impl<S: TokenStore, I: Issuer> Stream<S, I> {
             Err(RecvError::Lagged(_)) => (Some(reset()), false),
             Err(RecvError::Closed) => (None, true),
         };
-        if let Some(event) = heard {
-            // A listener that does not read holds nobody up for long.
-            let sent = tokio::time::timeout(SEND_LIMIT, sender.send(event)).await;
-            if !matches!(sent, Ok(Ok(()))) {
-                return false;
-            }
-        }
-        !last
+        let taken = match heard {
+            Some(event) => send(sender, event).await,
+            None => true,
+        };
+        taken && !last
     }
+}
+
+/// Hands one event over; false if the listener is gone, or does not read.
+async fn send(sender: &mpsc::Sender<sse::Event>, event: sse::Event) -> bool {
+    matches!(tokio::time::timeout(SEND_LIMIT, sender.send(event)).await, Ok(Ok(())))
 }
 
 fn written(event: &Event) -> sse::Event {

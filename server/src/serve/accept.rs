@@ -19,18 +19,18 @@ pub(super) async fn run<S: TokenStore, I: Issuer>(
 ) {
     let stop = connections.stop.clone();
     loop {
-        // The place comes first: who cannot be served waits in the listener's queue.
-        let place = tokio::select! {
-            biased;
-            () = stop.cancelled() => break,
-            place = connections.place() => place,
-        };
-        let Some(place) = place else { break };
         let (stream, peer) = tokio::select! {
             biased;
             () = stop.cancelled() => break,
             accepted = accept(&listener) => accepted,
         };
+        // Who cannot be served waits here, and everybody behind in the listener's queue.
+        let place = tokio::select! {
+            biased;
+            () = stop.cancelled() => break,
+            place = connections.place(door) => place,
+        };
+        let Some(place) = place else { break };
         connections.start(stream, peer, door, place);
     }
 }

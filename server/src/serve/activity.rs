@@ -1,14 +1,10 @@
 //! What a connection is doing, and how long it may go on doing nothing.
 
-use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::Version;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::settings::ConnectionLimits;
 
@@ -17,48 +13,120 @@ use crate::settings::ConnectionLimits;
 pub(super) struct Activity {
     /// Requests that have begun.
     begun: AtomicU64,
+    /// Requests whose handlers have returned.
+    answered: AtomicU64,
     /// Requests whose answers have ended.
     ended: AtomicU64,
+    /// Answers with nothing to take at the moment: their source gives nothing.
+    waiting: AtomicU64,
+    /// Pieces of answers that were taken for sending.
+    taken: AtomicU64,
     /// Reads that brought something.
     reads: AtomicU64,
     /// `reads` when the last request began or ended: what came later belongs to the next one.
     reads_of_requests: AtomicU64,
-    /// HTTP/2 says things between requests, which are not the beginning of one.
+    /// Writes that brought something away.
+    writes: AtomicU64,
+    /// The last read has not ended with an empty line, as a head does.
+    tail_is_open: AtomicBool,
+    /// HTTP/2 says things between requests, which are not the beginning of one, and writes
+    /// things that belong to no answer.
     is_http2: AtomicBool,
 }
 
 /// A request under way; ended by its drop.
 #[derive(Debug)]
-pub(super) struct Busy(Arc<Activity>);
+pub(super) struct Busy {
+    activity: Arc<Activity>,
+    /// Whether the request had no body: what was read behind its head begins the next one.
+    bare: bool,
+    answered: bool,
+    waits: bool,
+}
 
 impl Activity {
-    /// Notes that a request has come in whole.
-    pub(super) fn begin(self: &Arc<Self>, version: Version) -> Busy {
+    /// Notes that the head of a request has come in whole; `bare` if no body belongs to it.
+    pub(super) fn begin(self: &Arc<Self>, version: Version, bare: bool) -> Busy {
         self.begun.fetch_add(1, Ordering::Relaxed);
         if version == Version::HTTP_2 {
             self.is_http2.store(true, Ordering::Relaxed);
         }
-        self.note_reads();
-        Busy(Arc::clone(self))
+        self.reads_of_requests.store(self.reads.load(Ordering::Relaxed), Ordering::Relaxed);
+        Busy { activity: Arc::clone(self), bare, answered: false, waits: false }
     }
 
-    fn note_reads(&self) {
-        self.reads_of_requests.store(self.reads.load(Ordering::Relaxed), Ordering::Relaxed);
+    /// Notes that `bytes` came.
+    pub(super) fn note_read(&self, bytes: &[u8]) {
+        let open = !bytes.ends_with(b"\r\n\r\n") && !bytes.ends_with(b"\n\n");
+        self.tail_is_open.store(open, Ordering::Relaxed);
+        self.reads.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Notes that something went.
+    pub(super) fn note_write(&self) {
+        self.writes.fetch_add(1, Ordering::Relaxed);
     }
 
     fn seen(&self) -> Seen {
-        let begun = self.begun.load(Ordering::Relaxed);
-        let in_head = self.reads.load(Ordering::Relaxed)
-            != self.reads_of_requests.load(Ordering::Relaxed)
-            && !self.is_http2.load(Ordering::Relaxed);
-        Seen { begun, busy: begun != self.ended.load(Ordering::Relaxed), in_head }
+        let is_http2 = self.is_http2.load(Ordering::Relaxed);
+        let (begun, ended) =
+            (self.begun.load(Ordering::Relaxed), self.ended.load(Ordering::Relaxed));
+        let answered = self.answered.load(Ordering::Relaxed);
+        let open = begun.saturating_sub(ended);
+        let to_take = open > self.waiting.load(Ordering::Relaxed);
+        let unread =
+            self.reads.load(Ordering::Relaxed) != self.reads_of_requests.load(Ordering::Relaxed);
+        let taken = self.taken.load(Ordering::Relaxed);
+        // A client can make HTTP/2 write without taking anything: it asks for signs of life.
+        let writes = if is_http2 { 0 } else { self.writes.load(Ordering::Relaxed) };
+        Seen {
+            begun,
+            busy: open > 0,
+            in_head: unread && !is_http2,
+            stalled: open > 0 && answered == begun && to_take,
+            progress: [answered, ended, taken, writes].into_iter().fold(0, u64::wrapping_add),
+        }
+    }
+}
+
+impl Busy {
+    /// Notes that the handler has returned.
+    pub(super) fn note_answer(&mut self) {
+        self.answered = true;
+        self.activity.answered.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Notes that the answer was asked for a piece, and whether it had one.
+    pub(super) fn note_frame(&mut self, ready: bool) {
+        if ready {
+            self.activity.taken.fetch_add(1, Ordering::Relaxed);
+        }
+        self.wait(!ready);
+    }
+
+    fn wait(&mut self, waits: bool) {
+        match (self.waits, waits) {
+            (false, true) => self.activity.waiting.fetch_add(1, Ordering::Relaxed),
+            (true, false) => self.activity.waiting.fetch_sub(1, Ordering::Relaxed),
+            _ => return,
+        };
+        self.waits = waits;
     }
 }
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        self.0.note_reads();
-        self.0.ended.fetch_add(1, Ordering::Relaxed);
+        self.wait(false);
+        if !self.answered {
+            // The client took its request back.
+            self.note_answer();
+        }
+        let activity = &self.activity;
+        let next_has_begun = self.bare && activity.tail_is_open.load(Ordering::Relaxed);
+        let reads = activity.reads.load(Ordering::Relaxed);
+        let own = reads.wrapping_sub(u64::from(next_has_begun));
+        activity.reads_of_requests.store(own, Ordering::Relaxed);
+        activity.ended.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -69,6 +137,10 @@ struct Seen {
     busy: bool,
     /// The head of a request has begun to come.
     in_head: bool,
+    /// Everything that was asked is answered, and something is there for the client to take.
+    stalled: bool,
+    /// Changes when the client takes something, and when there is something else to take.
+    progress: u64,
 }
 
 /// How a connection that does nothing ends.
@@ -82,7 +154,8 @@ pub(super) enum End {
 
 /// Waits until the connection has done nothing for too long.
 pub(super) async fn outstay(activity: Arc<Activity>, limits: ConnectionLimits) -> End {
-    let tick = limits.first_request.min(limits.header_read).min(limits.idle) / 4;
+    let shortest = limits.first_request.min(limits.header_read).min(limits.idle).min(limits.stall);
+    let tick = shortest / 4;
     let tick = tick.max(Duration::from_millis(1));
     let mut watch = Watch::default();
     loop {
@@ -104,77 +177,21 @@ impl Watch {
     fn tick(&mut self, seen: Seen, tick: Duration, limits: &ConnectionLimits) -> Option<End> {
         let changed = seen != self.last;
         self.last = seen;
-        if seen.busy || (changed && seen.begun > 0) {
+        if (seen.busy && !seen.stalled) || (changed && seen.begun > 0) {
             self.lasted = Duration::ZERO;
             return None;
         }
         self.lasted += tick;
         let (limit, end) = if seen.begun == 0 {
             (limits.first_request, End::Slow)
+        } else if seen.stalled {
+            (limits.stall, End::Slow)
         } else if seen.in_head {
             (limits.header_read, End::Slow)
         } else {
             (limits.idle, End::Idle)
         };
         (self.lasted >= limit).then_some(end)
-    }
-}
-
-/// A stream that notes its reads.
-#[derive(Debug)]
-pub(super) struct Noted<T> {
-    stream: T,
-    activity: Arc<Activity>,
-}
-
-impl<T> Noted<T> {
-    pub(super) fn new(stream: T, activity: Arc<Activity>) -> Self {
-        Self { stream, activity }
-    }
-}
-
-impl<T: AsyncRead + Unpin> AsyncRead for Noted<T> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        let polled = Pin::new(&mut self.stream).poll_read(cx, buffer);
-        if buffer.filled().len() > before {
-            self.activity.reads.fetch_add(1, Ordering::Relaxed);
-        }
-        polled
-    }
-}
-
-impl<T: AsyncWrite + Unpin> AsyncWrite for Noted<T> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
     }
 }
 
@@ -200,7 +217,7 @@ mod tests {
     fn a_connection_ends_when_it_does_nothing_for_too_long() {
         let silent = Seen::default();
         let dribbling = Seen { in_head: true, ..silent };
-        let busy = Seen { begun: 1, busy: true, in_head: false };
+        let busy = Seen { begun: 1, busy: true, ..silent };
         let idle = Seen { busy: false, ..busy };
         let next_head = Seen { in_head: true, ..idle };
         check(&[(100, silent)], Some((10, End::Slow)));
@@ -208,6 +225,10 @@ mod tests {
         check(&[(1000, busy)], None);
         check(&[(1, busy), (200, idle)], Some((77, End::Idle)));
         check(&[(1, busy), (60, idle), (60, next_head)], Some((72, End::Slow)));
+        let stalled = Seen { stalled: true, ..busy };
+        check(&[(1, busy), (100, stalled)], Some((32, End::Slow)));
+        let some_taken = Seen { progress: 1, ..stalled };
+        check(&[(1, busy), (29, stalled), (100, some_taken)], Some((61, End::Slow)));
         let again = Seen { begun: 2, ..idle };
         check(&[(1, busy), (60, idle), (70, again)], None);
     }

@@ -5,6 +5,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http_body::Body as _;
+use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -14,10 +16,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::activity::{self, Activity, End, Noted};
+use super::activity::{self, Activity, End};
+use super::noted::{Answer, Noted};
 use crate::client_address::Peer;
 use crate::settings::ConnectionLimits;
-use crate::surface::{Door, Held, Surface};
+use crate::surface::{Door, Surface};
 
 /// The connections of a server.
 pub(super) struct Connections<S, I> {
@@ -25,6 +28,8 @@ pub(super) struct Connections<S, I> {
     limits: ConnectionLimits,
     http: auto::Builder<TokioExecutor>,
     places: Arc<Semaphore>,
+    /// Of the admin listener, which must answer when the public one is full.
+    admin_places: Arc<Semaphore>,
     tasks: TaskTracker,
     /// Cancelled when connections must finish what they are doing.
     pub(super) stop: CancellationToken,
@@ -36,9 +41,10 @@ impl<S: TokenStore, I: Issuer> Connections<S, I> {
     pub(super) fn new(surface: Surface<S, I>) -> Self {
         let limits = surface.app().settings.connections;
         Self {
+            http: http(&limits, surface.app().settings.requests.body_bytes),
             surface: Arc::new(surface),
-            http: http(&limits),
-            places: Arc::new(Semaphore::new(limits.connections.min(Semaphore::MAX_PERMITS))),
+            places: places(&limits),
+            admin_places: places(&limits),
             limits,
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
@@ -46,9 +52,10 @@ impl<S: TokenStore, I: Issuer> Connections<S, I> {
         }
     }
 
-    /// Waits for a place for one more connection.
-    pub(super) async fn place(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.places).acquire_owned().await.ok()
+    /// Waits for a place for one more connection at `door`.
+    pub(super) async fn place(&self, door: Door) -> Option<OwnedSemaphorePermit> {
+        let places = if door == Door::Admin { &self.admin_places } else { &self.places };
+        Arc::clone(places).acquire_owned().await.ok()
     }
 
     /// Serves a connection in a task of its own.
@@ -76,12 +83,12 @@ impl<S: TokenStore, I: Issuer> Connections<S, I> {
         let activity = Arc::new(Activity::default());
         let stream = TokioIo::new(Noted::new(stream, Arc::clone(&activity)));
         let (surface, busy_on) = (Arc::clone(&self.surface), Arc::clone(&activity));
-        let service = service_fn(move |request| {
-            let busy = busy_on.begin(request.version());
+        let service = service_fn(move |request: http::Request<Incoming>| {
+            let busy = busy_on.begin(request.version(), request.body().is_end_stream());
             let surface = Arc::clone(&surface);
             async move {
                 let response = surface.answer(request, peer, door).await;
-                Ok::<_, Infallible>(response.map(|body| Held::new(body, busy)))
+                Ok::<_, Infallible>(response.map(|body| Answer::new(body, busy)))
             }
         });
         let mut connection = std::pin::pin!(self.http.serve_connection(stream, service));
@@ -116,9 +123,13 @@ impl<S, I> fmt::Debug for Connections<S, I> {
     }
 }
 
+fn places(limits: &ConnectionLimits) -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(limits.connections.min(Semaphore::MAX_PERMITS)))
+}
+
 /// The protocols with their limits. hyper's own header time-out stays off: it would also count
 /// the idle time between two requests, and does not begin before the protocol is known.
-fn http(limits: &ConnectionLimits) -> auto::Builder<TokioExecutor> {
+fn http(limits: &ConnectionLimits, body_bytes: usize) -> auto::Builder<TokioExecutor> {
     let mut http = auto::Builder::new(TokioExecutor::new());
     http.http1()
         .timer(TokioTimer::new())
@@ -128,9 +139,15 @@ fn http(limits: &ConnectionLimits) -> auto::Builder<TokioExecutor> {
     if limits.headers != HYPERS_HEADERS {
         http.http1().max_headers(limits.headers);
     }
+    // What may come before anybody reads it: about a body for each request, a few for all.
+    let window =
+        u32::try_from(body_bytes).unwrap_or(LARGEST_WINDOW).clamp(SMALLEST_WINDOW, LARGEST_WINDOW);
     http.http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits.streams)
+        .initial_stream_window_size(window)
+        .initial_connection_window_size(window * 4)
+        .max_send_buf_size(SEND_BUFFER)
         .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
         .keep_alive_interval(Duration::from_secs(20))
         .keep_alive_timeout(Duration::from_secs(10));
@@ -138,5 +155,10 @@ fn http(limits: &ConnectionLimits) -> auto::Builder<TokioExecutor> {
 }
 
 const HYPERS_HEADERS: usize = 100;
+/// The window that HTTP/2 begins with (RFC 9113, 6.9.2).
+const SMALLEST_WINDOW: u32 = 65_535;
+const LARGEST_WINDOW: u32 = 1 << 20;
+/// What waits of one answer until HTTP/2 may send it.
+const SEND_BUFFER: usize = 64 * 1024;
 /// How long a connection may take to close after it was idle.
 const LINGER: Duration = Duration::from_secs(5);

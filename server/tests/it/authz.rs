@@ -108,6 +108,34 @@ async fn the_way_back_leads_to_configured_origins_only() {
 }
 
 #[tokio::test]
+async fn what_the_client_has_said_to_the_proxy_counts_for_nothing() {
+    let world = behind_a_proxy().await;
+    let page = "https://id.example.org/login";
+    let ask = |headers: &[(&'static str, &'static str)]| {
+        let request = world.get("/authz/forward").header("accept", "text/html");
+        headers.iter().fold(request, |request, (name, value)| request.header(*name, *value)).send()
+    };
+    let host = "x-forwarded-host";
+    for (headers, rd) in [
+        (vec![(host, "app.example.org, evil.example")], "?rd=%2Fa%2Cb"),
+        (
+            vec![(host, "evil.example, app.example.org")],
+            "?rd=https%3A%2F%2Fapp.example.org%2Fa%2Cb",
+        ),
+        (vec![(host, "app.example.org"), (host, "evil.example")], "?rd=%2Fa%2Cb"),
+        (vec![("x-forwarded-uri", "/forged")], ""),
+    ] {
+        let uri = ("x-forwarded-uri", "/a,b");
+        let all = [vec![("x-forwarded-proto", "http, https")], headers.clone(), vec![uri]].concat();
+        let answer = ask(&all).await.unwrap();
+        assert_eq!(header(&answer, "location"), format!("{page}{rd}"), "{headers:?}");
+    }
+    let answer =
+        world.get("/authz/nginx").header("x-original-uri", "/a?b=c,d").send().await.unwrap();
+    assert_eq!(header(&answer, "location"), format!("{page}?rd=%2Fa%3Fb%3Dc%2Cd"));
+}
+
+#[tokio::test]
 async fn a_stranger_cannot_say_what_was_forwarded() {
     let world = World::with(ServerSettings { login_page: Some("/login".into()), ..plain() }).await;
     let request = world.get("/authz/forward").header("accept", "text/html");

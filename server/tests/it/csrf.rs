@@ -18,6 +18,8 @@ async fn unsafe_requests_from_another_site_are_refused() {
         (Method::DELETE, "/v1/devices"),
         (Method::DELETE, "/v1/devices/0123456789abcdef0123456789abcdef"),
         (Method::PATCH, "/v1/devices/0123456789abcdef0123456789abcdef"),
+        (Method::POST, "/v1/admin/users"),
+        (Method::PUT, "/v1/admin/devices/"),
     ] {
         for (name, value) in [
             ("sec-fetch-site", "cross-site"),

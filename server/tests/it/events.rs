@@ -4,8 +4,12 @@ use std::time::Duration;
 
 use reqwest::{Response, StatusCode};
 use serde_json::Value;
+use tokenkeep_server::settings::{ConnectionLimits, RequestLimits, ServerSettings};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
 
-use crate::world::{PATIENCE, World, device_of, header, refused};
+use crate::frames;
+use crate::world::{PATIENCE, World, device_of, header, plain, read_to_end, refused};
 
 /// Reads a stream of server-sent events.
 struct Reader {
@@ -138,4 +142,33 @@ async fn an_id_of_another_process_is_a_gap() {
         world.login("bob@example.org").await;
         assert_eq!(reader.next().await.unwrap().kind, "logged_in");
     }
+}
+
+#[tokio::test]
+async fn a_listener_that_does_not_read_loses_its_connection_and_its_place() {
+    let stall = Duration::from_millis(100);
+    let connections = ConnectionLimits { stall, ..ConnectionLimits::default() };
+    let requests = RequestLimits { event_streams: 1, ..RequestLimits::default() };
+    let world = World::with(ServerSettings { connections, requests, ..plain() }).await;
+    let cookie = world.login("ada@example.org").await;
+    let mut deaf = TcpStream::connect(world.address).await.unwrap();
+    let asking = frames::get(1, "/v1/events", &[("cookie", &cookie)]);
+    deaf.write_all(&[frames::begin(0), asking].concat()).await.unwrap();
+    let open = || world.get("/v1/events").header("cookie", &cookie).send();
+    while open().await.unwrap().status() == StatusCode::OK {}
+    world.login("ada@example.org").await;
+    read_to_end(&mut deaf).await;
+    while open().await.unwrap().status() != StatusCode::OK {}
+}
+
+#[tokio::test]
+async fn a_listener_for_whom_there_is_nothing_is_not_deaf() {
+    let stall = Duration::from_millis(100);
+    let connections = ConnectionLimits { stall, ..ConnectionLimits::default() };
+    let world = World::with(ServerSettings { connections, ..plain() }).await;
+    let cookie = world.login("ada@example.org").await;
+    let mut reader = Reader::open(&world, &cookie).await;
+    tokio::time::sleep(stall * 5).await;
+    world.login("ada@example.org").await;
+    assert_eq!(reader.next().await.unwrap().kind, "logged_in");
 }

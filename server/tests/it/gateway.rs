@@ -12,12 +12,17 @@ use hyper_util::rt::TokioIo;
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
 use tokenkeep_core::sessions::Settings;
-use tokenkeep_server::settings::{GatewayLimits, Proxy, ServerSettings};
-use tokio::io::AsyncWriteExt as _;
+use tokenkeep_server::settings::{
+    ConnectionLimits, GatewayLimits, Proxy, RequestLimits, ServerSettings,
+};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
-use crate::world::{World, clears_cookie, cookie_of, header, plain, read_to_end, refused};
+use crate::frames;
+use crate::world::{
+    PATIENCE, World, clears_cookie, cookie_of, header, plain, read_to_end, refused,
+};
 
 type UpstreamBody = http_body_util::combinators::UnsyncBoxBody<Bytes, std::io::Error>;
 
@@ -175,6 +180,13 @@ async fn a_client_smuggles_no_identity() {
         ("x-forwarded-host", "evil.example"),
         ("forwarded", "for=6.6.6.6"),
         ("x-real-ip", "6.6.6.6"),
+        ("x-real_ip", "6.6.6.6"),
+        ("x_user_id", "root"),
+        ("x-original-url", "/root"),
+        ("x_rewrite_url", "/root"),
+        ("x-http-method-override", "root"),
+        ("content_length", "root"),
+        ("transfer_encoding", "root"),
         ("remote-user", "root"),
         ("x-remote-user", "root"),
         ("x-device-credential", "forged"),
@@ -211,13 +223,14 @@ async fn a_401_of_the_upstream_renews_once_and_repeats_once() {
     );
     assert_eq!((api.times_asked(), world.issuer.refresh_calls()), (2, 1));
     api.expect("never");
-    let answer = world.get("/api/x").header("cookie", &cookie).send().await.unwrap();
-    assert_eq!(answer.status(), StatusCode::UNAUTHORIZED, "a second 401 is the upstream's word");
-    assert_eq!((api.times_asked(), world.issuer.refresh_calls()), (4, 1), "it was just renewed");
+    let ask = || world.get("/api/x").header("cookie", &cookie).send();
+    assert_eq!(ask().await.unwrap().status(), StatusCode::UNAUTHORIZED);
+    let times = (api.times_asked(), world.issuer.refresh_calls());
+    assert_eq!(times, (3, 1), "the token is as young as can be: nothing is repeated");
     world.clock.advance(Settings::default().cool_down);
-    let answer = world.get("/api/x").header("cookie", &cookie).send().await.unwrap();
-    assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
-    assert_eq!((api.times_asked(), world.issuer.refresh_calls()), (6, 2));
+    let answer = ask().await.unwrap();
+    assert_eq!(answer.status(), StatusCode::UNAUTHORIZED, "a second 401 is the upstream's word");
+    assert_eq!((api.times_asked(), world.issuer.refresh_calls()), (5, 2));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -244,10 +257,14 @@ async fn a_large_body_streams_through_without_the_repeat() {
     let answer = world.post("/api/x").header("cookie", &cookie).body(body.clone()).send().await;
     let got: Value = answer.unwrap().json().await.unwrap();
     assert_eq!(got["body"].as_str().unwrap().len(), body.len());
-    api.expect("never");
+    api.expect("access-1-2");
     let answer = world.post("/api/x").header("cookie", &cookie).body(body).send().await.unwrap();
-    assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
-    assert_eq!((api.times_asked(), world.issuer.refresh_calls()), (2, 0));
+    assert_eq!(answer.status(), StatusCode::UNAUTHORIZED, "there is nothing to repeat it with");
+    assert_eq!((api.times_asked(), world.issuer.refresh_calls()), (2, 1));
+    api.expect("access-1-2");
+    let next = world.get("/api/x").header("cookie", &cookie).send().await.unwrap();
+    assert_eq!(next.status(), StatusCode::OK, "the token was renewed all the same");
+    assert_eq!(world.issuer.refresh_calls(), 1);
 }
 
 #[tokio::test]
@@ -404,4 +421,301 @@ async fn a_body_that_stands_still_is_cut_off() {
         .unwrap();
     let answer = read_to_end(&mut stream).await;
     assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+}
+
+/// An upstream that says `answer` to whatever comes and closes; it tells what came.
+async fn parrot(answer: &'static str) -> (SocketAddr, mpsc::UnboundedReceiver<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (came, heard) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut text = String::new();
+            while !text.ends_with("\r\n\r\n") {
+                text.push(char::from(stream.read_u8().await.unwrap()));
+            }
+            came.send(text).unwrap();
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        }
+    });
+    (address, heard)
+}
+
+async fn world_with(prefix: &str, upstream: SocketAddr) -> World {
+    let proxies = vec![proxy(prefix, format!("http://{upstream}"))];
+    World::with(ServerSettings { proxies, ..plain() }).await
+}
+
+#[tokio::test]
+async fn our_own_paths_never_go_to_an_upstream() {
+    let api = Api::start().await;
+    let proxies = vec![proxy("/", format!("http://{}", api.address))];
+    let world =
+        World::build(ServerSettings { proxies, ..plain() }, Settings::default(), true).await;
+    let cookie = world.login("ada@example.org").await;
+    for path in [
+        "/v1",
+        "/v1/x",
+        "/v1/admin/users",
+        "/%761/x",
+        "/authz",
+        "/authz/x",
+        "/livez/x",
+        "/readyz/",
+        "/metrics",
+        "/metrics/x",
+        "/openapi.json",
+        "/oauth2/auth",
+        "/api_v1/x",
+        "/%6cive%7a",
+    ] {
+        let answer = world.get(path).header("cookie", &cookie).send().await.unwrap();
+        refused(answer, 404, "not_found").await;
+        let post =
+            world.post(path).header("cookie", &cookie).header("sec-fetch-site", "cross-site");
+        let status = post.send().await.unwrap().status().as_u16();
+        assert!([401, 403, 404].contains(&status), "{path}: {status}");
+    }
+    let admin = format!("http://{}/x", world.admin.unwrap());
+    let answer = world.http.get(admin).header("cookie", &cookie).send().await.unwrap();
+    refused(answer, 404, "not_found").await;
+    assert_eq!(api.times_asked(), 0);
+    let answer = world.get("/x").header("cookie", &cookie).send().await.unwrap();
+    assert_eq!(answer.status(), StatusCode::OK, "all others do");
+}
+
+#[tokio::test]
+async fn what_would_mirror_or_tunnel_a_token_does_not_go_on() {
+    let api = Api::start().await;
+    let world = world_with("/", api.address).await;
+    let cookie = world.login("ada@example.org").await;
+    let answer = world.ask(Method::TRACE, "/x").header("cookie", &cookie).send().await.unwrap();
+    assert!(header(&answer, "allow").contains("DELETE"));
+    refused(answer, 405, "method_not_allowed").await;
+    let head = "CONNECT x:80 HTTP/1.1\r\nhost: x:80\r\nconnection: close\r\n";
+    let answer = world.raw(format!("{head}cookie: {cookie}\r\n\r\n")).await;
+    assert!(answer.starts_with("HTTP/1.1 405 "), "{answer}");
+    assert_eq!(api.times_asked(), 0);
+}
+
+#[tokio::test]
+async fn a_query_goes_on_as_it_came_and_nothing_is_added() {
+    let (address, mut heard) = parrot("HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n").await;
+    let world = world_with("/api", address).await;
+    let cookie = world.login("ada@example.org").await;
+    let target = "/api/it's?q='x'&r=a|b&%e2%82=~[]";
+    let head = format!("GET {target} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n");
+    let answer = world.raw(format!("{head}cookie: flag; {cookie}\r\n\r\n")).await;
+    assert!(answer.starts_with("HTTP/1.1 204 "), "{answer}");
+    let came = heard.recv().await.unwrap().to_ascii_lowercase();
+    let names: Vec<&str> =
+        came.lines().skip(1).filter_map(|line| Some(line.split_once(':')?.0)).collect();
+    assert!(came.starts_with(&format!("get {target} http/1.1\r\n")), "{came}");
+    assert!(came.contains("\r\ncookie: flag\r\n"), "{came}");
+    let mut expected = [
+        "authorization",
+        "cookie",
+        "host",
+        "x-forwarded-for",
+        "x-forwarded-host",
+        "x-forwarded-proto",
+    ];
+    let mut names = names;
+    names.sort_unstable();
+    expected.sort_unstable();
+    assert_eq!(names, expected);
+}
+
+/// hyper lets a length pass beside `Transfer-Encoding`, and lines that end with LF alone.
+#[tokio::test]
+async fn what_goes_on_is_unambiguous_whatever_hyper_lets_pass() {
+    let api = Api::start().await;
+    let world = world_with("/api", api.address).await;
+    let cookie = world.login("ada@example.org").await;
+    let head = format!("host: x\r\nconnection: close\r\ncookie: {cookie}\r\n");
+    let (chunked, length) = ("transfer-encoding: chunked\r\n", "content-length: 3\r\n");
+    let both = |lengths: [&str; 2]| {
+        let lengths = lengths.concat();
+        format!("POST /api/x HTTP/1.1\r\n{head}{lengths}\r\n5\r\nhello\r\n0\r\n\r\n")
+    };
+    let bare = format!("POST /api/x HTTP/1.1\n{head}content-length: 5\n\nhello");
+    for bytes in [both([chunked, length]), both([length, chunked]), bare] {
+        let answer = world.raw(bytes).await;
+        let Some((_, body)) = answer.split_once("\r\n\r\n") else { panic!("{answer}") };
+        let got: Value = serde_json::from_str(body).unwrap();
+        let lengths = seen(&got, "content-length").len() + seen(&got, "transfer-encoding").len();
+        assert_eq!((&got["body"], lengths), (&"hello".into(), 1), "{got}");
+    }
+}
+
+#[tokio::test]
+async fn an_upstream_that_breaks_off_may_have_done_what_was_asked() {
+    let interim = "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n";
+    for answer in ["", "rubbish\r\n\r\n", "HTTP/1.1 200 OK\r\ncontent-le", interim] {
+        let (address, mut heard) = parrot(answer).await;
+        let world = world_with("/api", address).await;
+        let cookie = world.login("ada@example.org").await;
+        let answer = world.post("/api/x").header("cookie", &cookie).send().await.unwrap();
+        assert_eq!(header(&answer, "retry-after"), "<absent>");
+        let problem = refused(answer, 502, "upstream_unavailable").await;
+        assert!(problem.detail.contains("broke off"), "{problem:?}");
+        assert!(heard.recv().await.unwrap().starts_with("POST "));
+    }
+}
+
+#[tokio::test]
+async fn an_upstream_that_says_nothing_is_not_waited_for() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let answer = std::time::Duration::from_millis(100);
+    let gateway = GatewayLimits { answer, ..GatewayLimits::default() };
+    let proxies = vec![proxy("/api", format!("http://{}", silent.local_addr().unwrap()))];
+    let world = World::with(ServerSettings { proxies, gateway, ..plain() }).await;
+    let cookie = world.login("ada@example.org").await;
+    let answer = world.get("/api/x").header("cookie", &cookie).send().await.unwrap();
+    refused(answer, 504, "upstream_unavailable").await;
+}
+
+#[tokio::test]
+async fn an_upstream_does_not_loosen_the_caches() {
+    let public = "HTTP/1.1 200 OK\r\ncache-control: max-age=600\r\ncontent-length: 0\r\n\r\n";
+    let (address, _heard) = parrot(public).await;
+    let world = world_with("/api", address).await;
+    let cookie = world.login("ada@example.org").await;
+    let answer = world.get("/api/x").header("cookie", &cookie).send().await.unwrap();
+    assert_eq!((header(&answer, "vary"), header(&answer, "cache-control")), ("Cookie", "no-store"));
+}
+
+#[tokio::test]
+async fn an_upstream_hears_of_https_where_the_cookie_needs_it() {
+    let api = Api::start().await;
+    let proxies = vec![proxy("/api", format!("http://{}", api.address))];
+    let world = World::with(ServerSettings { proxies, ..ServerSettings::default() }).await;
+    let cookie = world.login("ada@example.org").await;
+    let request = world.get("/api/x").header("cookie", &cookie).header("x-forwarded-proto", "http");
+    let got: Value = request.send().await.unwrap().json().await.unwrap();
+    assert_eq!(seen(&got, "x-forwarded-proto"), ["https"]);
+}
+
+/// An upstream whose answer has no end; it tells when an answer was cut off.
+async fn endless() -> (SocketAddr, mpsc::UnboundedReceiver<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (cut, cuts) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let cut = cut.clone();
+            tokio::spawn(async move {
+                let head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+                let chunk = [b"8000\r\n".as_slice(), &[b'x'; 0x8000], b"\r\n"].concat();
+                let mut sent = stream.write_all(head).await;
+                while sent.is_ok() {
+                    sent = stream.write_all(&chunk).await;
+                }
+                let _ = cut.send(());
+            });
+        }
+    });
+    (address, cuts)
+}
+
+#[tokio::test]
+async fn downloads_that_nobody_reads_hold_up_nobody_and_are_cut_off() {
+    let (address, mut cuts) = endless().await;
+    let stall = std::time::Duration::from_millis(300);
+    let proxies = vec![proxy("/api", format!("http://{address}"))];
+    let world = World::with(ServerSettings {
+        proxies,
+        connections: ConnectionLimits { stall, ..ConnectionLimits::default() },
+        requests: RequestLimits { in_flight: 1, gateway_streams: 3, ..RequestLimits::default() },
+        ..plain()
+    })
+    .await;
+    let cookie = world.login("ada@example.org").await;
+    let head = format!("GET /api/x HTTP/1.1\r\nhost: x\r\ncookie: {cookie}\r\n\r\n");
+    let mut unread = Vec::new();
+    for _ in 0..2 {
+        let mut stream = TcpStream::connect(world.address).await.unwrap();
+        stream.write_all(head.as_bytes()).await.unwrap();
+        // The head has come, and so has the place gone back.
+        stream.read_u8().await.unwrap();
+        unread.push(stream);
+    }
+    let answer = world.get("/v1/session").header("cookie", &cookie).send().await.unwrap();
+    assert_eq!(answer.status(), StatusCode::OK);
+    let third = world.get("/api/x").header("cookie", &cookie).send().await.unwrap();
+    assert_eq!(third.status(), StatusCode::OK);
+    drop(third);
+    for _ in 0..3 {
+        tokio::time::timeout(PATIENCE, cuts.recv()).await.unwrap().unwrap();
+    }
+    for mut stream in unread {
+        let mut nowhere = tokio::io::sink();
+        let end = tokio::io::copy(&mut stream, &mut nowhere);
+        let _ = tokio::time::timeout(PATIENCE, end).await.expect("the connection ends, too");
+    }
+}
+
+#[tokio::test]
+async fn a_stalled_answer_is_cut_off_though_its_connection_goes_on() {
+    let (address, mut cuts) = endless().await;
+    let connections = ConnectionLimits {
+        stall: std::time::Duration::from_millis(100),
+        ..ConnectionLimits::default()
+    };
+    let proxies = vec![proxy("/api", format!("http://{address}"))];
+    let world = World::with(ServerSettings { proxies, connections, ..plain() }).await;
+    let cookie = world.login("ada@example.org").await;
+    let mut stream = TcpStream::connect(world.address).await.unwrap();
+    let asking = frames::get(1, "/api/x", &[("cookie", &cookie)]);
+    stream.write_all(&[frames::begin(20), asking].concat()).await.unwrap();
+    let going_on = async {
+        let mut number = 3;
+        loop {
+            // An answer without a body needs no room.
+            let forward = frames::get(number, "/authz/nginx", &[("cookie", &cookie)]);
+            if stream.write_all(&forward).await.is_err() {
+                break;
+            }
+            number += 2;
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    tokio::select! {
+        cut = tokio::time::timeout(PATIENCE, cuts.recv()) => cut.unwrap().unwrap(),
+        () = going_on => panic!("the connection ended first"),
+    }
+}
+
+#[tokio::test]
+async fn a_silent_answer_is_not_a_slow_client() {
+    let api = Api::start().await;
+    let stall = std::time::Duration::from_millis(100);
+    let connections = ConnectionLimits { stall, ..ConnectionLimits::default() };
+    let proxies = vec![proxy("/api", format!("http://{}", api.address))];
+    let world = World::with(ServerSettings { proxies, connections, ..plain() }).await;
+    let cookie = world.login("ada@example.org").await;
+    let mut answer = world.get("/api/stream").header("cookie", &cookie).send().await.unwrap();
+    for word in ["one", "two"] {
+        tokio::time::sleep(stall * 5).await;
+        api.voice.send(word.into()).await.unwrap();
+        assert_eq!(answer.chunk().await.unwrap().unwrap(), word);
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_dribbles_is_cut_off() {
+    let api = Api::start().await;
+    let body_stall = std::time::Duration::from_millis(200);
+    let gateway = GatewayLimits { body_stall, ..GatewayLimits::default() };
+    let proxies = vec![proxy("/api", format!("http://{}", api.address))];
+    let world = World::with(ServerSettings { proxies, gateway, ..plain() }).await;
+    let cookie = world.login("ada@example.org").await;
+    let dribble = futures_util::stream::unfold((), |()| async {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        Some((Ok::<_, std::io::Error>("x"), ()))
+    });
+    let request = world.post("/api/x").header("cookie", &cookie);
+    let sent = request.body(reqwest::Body::wrap_stream(dribble)).send();
+    let answer = tokio::time::timeout(PATIENCE, sent).await.unwrap().unwrap();
+    refused(answer, 408, "request_timeout").await;
 }

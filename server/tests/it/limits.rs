@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use reqwest::{Method, StatusCode};
+use tokenkeep_core::sessions::Settings;
 use tokenkeep_server::settings::{ConnectionLimits, RequestLimits, ServerSettings};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::world::{World, header, plain, read_to_end, refused};
+use crate::frames;
+use crate::world::{PATIENCE, World, header, plain, read_to_end, refused};
 
 const SHORT: Duration = Duration::from_millis(100);
 const LONG: Duration = Duration::from_secs(3600);
@@ -17,15 +19,16 @@ fn connections(change: impl FnOnce(&mut ConnectionLimits)) -> ServerSettings {
         first_request: LONG,
         header_read: LONG,
         idle: LONG,
+        stall: LONG,
         ..ConnectionLimits::default()
     };
     change(&mut limits);
     ServerSettings { connections: limits, ..plain() }
 }
 
-async fn connect(world: &World, bytes: &str) -> TcpStream {
+async fn connect(world: &World, bytes: impl AsRef<[u8]>) -> TcpStream {
     let mut stream = TcpStream::connect(world.address).await.unwrap();
-    stream.write_all(bytes.as_bytes()).await.unwrap();
+    stream.write_all(bytes.as_ref()).await.unwrap();
     stream
 }
 
@@ -65,6 +68,51 @@ async fn later_headers_that_dribble_are_cut_off() {
 }
 
 #[tokio::test]
+async fn half_a_head_behind_a_request_is_the_beginning_of_the_next() {
+    let world = World::with(connections(|limits| limits.header_read = SHORT)).await;
+    let mut stream = connect(&world, format!("{LIVE}GET /livez HT")).await;
+    read_live(&mut stream).await;
+    assert_eq!(read_to_end(&mut stream).await, "");
+    let mut whole = connect(&world, format!("{LIVE}{LIVE}")).await;
+    read_live(&mut whole).await;
+    let early = tokio::time::timeout(SHORT * 5, whole.read_to_end(&mut Vec::new())).await;
+    assert!(early.is_err(), "two whole heads leave nothing behind");
+}
+
+#[tokio::test]
+async fn answers_that_nobody_takes_do_not_hold_a_connection() {
+    let world = World::with(connections(|limits| limits.stall = SHORT)).await;
+    let asking = (0..100).flat_map(|number| frames::get(2 * number + 1, "/livez", &[]));
+    let bytes: Vec<u8> = frames::begin(0).into_iter().chain(asking).collect();
+    read_to_end(&mut connect(&world, bytes).await).await;
+}
+
+#[tokio::test]
+async fn a_slow_answer_is_not_a_slow_client() {
+    let world = World::with(connections(|limits| limits.stall = SHORT)).await;
+    let cookie = world.login("ada@example.org").await;
+    world.outlive_access();
+    world.issuer.close_gate();
+    let waiting = tokio::spawn(world.get("/authz/nginx").header("cookie", &cookie).send());
+    world.issuer.until_running(1).await;
+    tokio::time::sleep(SHORT * 5).await;
+    world.issuer.open_gate();
+    assert_eq!(waiting.await.unwrap().unwrap().status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_full_public_listener_leaves_administration_alone() {
+    let settings = connections(|limits| limits.connections = 1);
+    let world = World::build(settings, Settings::default(), true).await;
+    let mut first = connect(&world, LIVE).await;
+    read_live(&mut first).await;
+    let _second = connect(&world, LIVE).await;
+    let mut admin = TcpStream::connect(world.admin.unwrap()).await.unwrap();
+    admin.write_all(LIVE.as_bytes()).await.unwrap();
+    tokio::time::timeout(PATIENCE, read_live(&mut admin)).await.unwrap();
+}
+
+#[tokio::test]
 async fn an_idle_connection_is_closed_but_used_again_before() {
     let world = World::with(connections(|limits| limits.idle = SHORT)).await;
     let mut stream = connect(&world, LIVE).await;
@@ -95,12 +143,36 @@ async fn more_requests_than_allowed_are_told_to_come_back() {
     world.issuer.close_gate();
     let waiting = tokio::spawn(world.get("/authz/nginx").header("cookie", &cookie).send());
     world.issuer.until_running(1).await;
-    let answer = world.get("/livez").send().await.unwrap();
-    assert_eq!(header(&answer, "retry-after"), "1");
-    refused(answer, 503, "busy").await;
+    // A body that does not come takes no place from anybody, and has none itself.
+    let head = "POST /v1/login HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n{";
+    let _dribbling = connect(&world, head).await;
+    for busy in [world.get("/v1/session"), world.get("/authz/nginx"), world.post("/v1/logout")] {
+        let answer = busy.send().await.unwrap();
+        assert_eq!(header(&answer, "retry-after"), "1");
+        refused(answer, 503, "busy").await;
+    }
+    for health in ["/livez", "/readyz"] {
+        assert_eq!(world.get(health).send().await.unwrap().status(), StatusCode::OK);
+    }
     world.issuer.open_gate();
     assert_eq!(waiting.await.unwrap().unwrap().status(), StatusCode::OK);
-    assert_eq!(world.get("/livez").send().await.unwrap().status(), StatusCode::OK);
+    refused(world.get("/v1/session").send().await.unwrap(), 401, "not_logged_in").await;
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_come_takes_no_place() {
+    let requests = RequestLimits { in_flight: 1, ..RequestLimits::default() };
+    let world = World::with(ServerSettings { requests, ..plain() }).await;
+    let cookie = world.login("ada@example.org").await;
+    let head =
+        "POST /v1/login HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\nexpect: 100-continue\r\n\r\n";
+    let mut dribbling = connect(&world, head).await;
+    // The server asks for the body once it wants to read it.
+    let mut go_on = [0; 25];
+    dribbling.read_exact(&mut go_on).await.unwrap();
+    assert!(go_on.starts_with(b"HTTP/1.1 100 "));
+    let answer = world.get("/v1/session").header("cookie", &cookie).send().await.unwrap();
+    assert_eq!(answer.status(), StatusCode::OK);
 }
 
 #[tokio::test]
@@ -162,24 +234,56 @@ async fn a_wrong_method_hears_the_right_ones() {
     for (method, path, allow) in [
         (Method::GET, "/v1/login", "POST"),
         (Method::GET, "/v1/register", "POST"),
-        (Method::PUT, "/v1/session", "GET"),
+        (Method::PUT, "/v1/session", "GET, HEAD"),
         (Method::GET, "/v1/session/refresh", "POST"),
         (Method::GET, "/v1/logout", "POST"),
-        (Method::POST, "/v1/devices", "GET, DELETE"),
+        (Method::POST, "/v1/devices", "GET, HEAD, DELETE"),
         (Method::GET, "/v1/devices/0123456789abcdef0123456789abcdef", "PATCH, DELETE"),
         (Method::POST, "/v1/events", "GET"),
         (Method::GET, "/v1/token", "POST"),
-        (Method::POST, "/v1/admin/devices", "GET, DELETE"),
-        (Method::POST, "/v1/admin/stats", "GET"),
+        (Method::POST, "/v1/admin/devices", "GET, HEAD, DELETE"),
+        (Method::TRACE, "/v1/admin/stats", "GET, HEAD"),
         (Method::POST, "/v1/admin/events", "GET"),
-        (Method::POST, "/livez", "GET"),
-        (Method::POST, "/readyz", "GET"),
+        (Method::POST, "/livez", "GET, HEAD"),
+        (Method::TRACE, "/readyz", "GET, HEAD"),
         (Method::GET, "/api_v1/auth/login", "POST"),
     ] {
         let answer = world.ask(method, path).send().await.unwrap();
         assert_eq!(header(&answer, "allow"), allow, "{path}");
         refused(answer, 405, "method_not_allowed").await;
     }
+}
+
+#[tokio::test]
+async fn a_head_is_a_get_without_the_body() {
+    let world = World::new().await;
+    let cookie = world.login("ada@example.org").await;
+    for path in ["/livez", "/readyz", "/v1/session", "/v1/devices", "/v1/nothing"] {
+        let ask = |method| world.ask(method, path).header("cookie", &cookie).send();
+        let (got, head) = (ask(Method::GET).await.unwrap(), ask(Method::HEAD).await.unwrap());
+        assert_eq!(head.status(), got.status(), "{path}");
+        for name in ["content-type", "content-length", "cache-control", "vary"] {
+            assert_eq!(header(&head, name), header(&got, name), "{path}: {name}");
+        }
+        assert_eq!(head.bytes().await.unwrap().len(), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_head_without_one_host_is_refused() {
+    let world = World::new().await;
+    for head in [
+        "GET /livez HTTP/1.1\r\n",
+        "GET http://x/livez HTTP/1.1\r\n",
+        "GET /livez HTTP/1.1\r\nhost: x\r\nhost: x\r\n",
+        "CONNECT x:1 HTTP/1.1\r\nhost: x\r\n",
+    ] {
+        let answer = world.raw(format!("{head}connection: close\r\n\r\n")).await;
+        let expected = if head.starts_with("CONNECT") { "405" } else { "400" };
+        assert!(answer.starts_with(&format!("HTTP/1.1 {expected} ")), "{head}: {answer}");
+    }
+    let old = world.raw("GET /livez HTTP/1.0\r\n\r\n").await;
+    assert!(old.starts_with("HTTP/1.0 200 "), "{old}");
 }
 
 #[tokio::test]

@@ -15,9 +15,8 @@ async fn a_login_hands_over_a_cookie_and_no_token() {
     assert_eq!(answer.status(), StatusCode::OK);
     assert_eq!(header(&answer, "cache-control"), "no-store");
     assert_eq!(header(&answer, "vary"), "Cookie");
-    assert_eq!(header(&answer, "referrer-policy"), "no-referrer");
     assert_eq!(header(&answer, "cross-origin-resource-policy"), "same-origin");
-    assert!(header(&answer, "content-security-policy").starts_with("default-src 'none'"));
+    assert_eq!(header(&answer, "x-content-type-options"), "nosniff");
     let cookie = cookie_of(&answer).unwrap();
     let text = answer.text().await.unwrap();
     assert!(!text.contains("access-1") && !text.contains("refresh-1"), "{text}");
@@ -86,6 +85,8 @@ async fn a_wrong_password_is_told_in_the_words_of_the_auth_server() {
     let world = World::new().await;
     let body = json!({"email": "ada@example.org", "password": "wrong"});
     let answer = world.post("/v1/login").json(&body).send().await.unwrap();
+    assert_eq!(header(&answer, "referrer-policy"), "no-referrer");
+    assert!(header(&answer, "content-security-policy").starts_with("default-src 'none'"));
     let problem = refused(answer, 401, "login_refused").await;
     assert_eq!(problem.detail, "Invalid credentials");
 }

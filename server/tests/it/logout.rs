@@ -31,6 +31,17 @@ async fn a_logout_works_without_a_session_and_with_a_broken_cookie() {
 }
 
 #[tokio::test]
+async fn only_a_session_that_ends_counts_as_a_logout() {
+    let world = World::new().await;
+    let cookie = world.login("ada@example.org").await;
+    let credential = |cookie: &str| cookie.split_once('=').unwrap().1.parse().unwrap();
+    let forged = format!("{}.{}", cookie.split_once('.').unwrap().0, "A".repeat(43));
+    for (cookie, ended) in [(&forged, false), (&cookie, true), (&cookie, false)] {
+        assert_eq!(world.sessions.logout(&credential(cookie)).await.unwrap(), ended);
+    }
+}
+
+#[tokio::test]
 async fn a_logout_that_is_not_durable_is_not_answered_as_one() {
     let world = World::new().await;
     let cookie = world.login("ada@example.org").await;

@@ -25,6 +25,7 @@ mod devices;
 mod end_to_end;
 mod events;
 mod expiry;
+mod frames;
 mod gateway;
 mod ledger;
 mod limits;

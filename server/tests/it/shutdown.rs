@@ -91,3 +91,24 @@ async fn the_limit_bounds_the_end() {
     assert!(!stopped.requests_finished && !stopped.refreshes_finished);
     assert!(waiting.await.unwrap().is_err());
 }
+
+#[tokio::test]
+async fn a_refresh_has_all_the_time_that_requests_leave() {
+    let shutdown_limit = Duration::from_secs(4);
+    let world = World::with(ServerSettings { shutdown_limit, ..plain() }).await;
+    let cookie = world.login("ada@example.org").await;
+    world.outlive_access();
+    world.issuer.close_gate();
+    let waiting = tokio::spawn(world.get("/authz/nginx").header("cookie", &cookie).send());
+    world.issuer.until_running(1).await;
+    waiting.abort();
+    world.stop.cancel();
+    while TcpStream::connect(world.address).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    tokio::time::sleep(shutdown_limit / 2).await;
+    world.issuer.open_gate();
+    let stopped = tokio::time::timeout(PATIENCE, world.stopped).await.unwrap().unwrap();
+    assert!(stopped.refreshes_finished);
+    assert_eq!(world.sessions.stats().refreshes_done, 1);
+}

@@ -10,7 +10,7 @@ use tokenkeep_core::testing::{FakeIssuer, MemoryStore};
 use tokenkeep_core::wire::{LOOPBACK_COOKIE, Problem};
 use tokenkeep_core::{ManualClock, Sessions, Timestamp};
 use tokenkeep_server::settings::{CookiePolicy, ServerSettings};
-use tokenkeep_server::{App, KeyRefusal, Listeners, Scope, ServiceKeys, Stopped, serve};
+use tokenkeep_server::{App, KeyRefusal, Listeners, Scope, ServiceAccess, Stopped, serve};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 /// One key for each scope.
 pub struct Keys;
 
-impl ServiceKeys for Keys {
+impl ServiceAccess for Keys {
     fn check(&self, presented: &str, scope: Scope) -> Result<(), KeyRefusal> {
         let has = match presented {
             "token-key" => Scope::Token,
@@ -45,7 +45,11 @@ pub struct World {
 }
 
 pub fn plain() -> ServerSettings {
-    ServerSettings { cookie: CookiePolicy::Loopback, ..ServerSettings::default() }
+    ServerSettings {
+        cookie: CookiePolicy::Loopback,
+        drain_delay: Duration::ZERO,
+        ..ServerSettings::default()
+    }
 }
 
 impl World {

@@ -9,19 +9,18 @@ use crate::{
 };
 
 impl<S: TokenStore, I: Issuer> Sessions<S, I> {
-    /// Ends the session of `credential`; a session that is not there has ended already. It is
-    /// durable when this returns.
+    /// Ends the session of `credential`; false if there was none to end. It is durable when this
+    /// returns.
     ///
     /// # Errors
     /// [`Error::Store`].
-    pub async fn logout(&self, credential: &Credential) -> Result<(), Error> {
+    pub async fn logout(&self, credential: &Credential) -> Result<bool, Error> {
         let record = match self.authenticate(credential).await {
             Ok(record) => record,
-            Err(error) if error.is_logged_out() => return Ok(()),
+            Err(error) if error.is_logged_out() => return Ok(false),
             Err(error) => return Err(error),
         };
-        self.end(record.device_id, EndReason::Logout).await?;
-        Ok(())
+        self.end(record.device_id, EndReason::Logout).await
     }
 
     /// Ends `device`, which must be one of the same user's.
