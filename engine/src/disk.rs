@@ -20,6 +20,10 @@ pub(crate) const META: TableDefinition<'static, &str, &[u8]> = TableDefinition::
 pub(crate) enum Medium {
     File(PathBuf),
     /// Something that a test made up.
+    #[cfg_attr(
+        not(any(test, feature = "testing")),
+        expect(dead_code, reason = "tests alone bring a medium of their own")
+    )]
     Custom(OpenMedium),
 }
 

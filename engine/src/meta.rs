@@ -1,6 +1,6 @@
 //! What a file says of itself: its format, the store's name, the keys it was sealed with.
 
-use redb::{Database, Durability, ReadableDatabase as _};
+use redb::{Database, Durability, ReadableDatabase};
 use tokenkeep_core::codec::checksum;
 use tokenkeep_core::keyring::KeyId;
 use tokenkeep_core::{KeyRing, StoreId};
@@ -56,7 +56,7 @@ impl Meta {
     }
 
     /// Reads the meta row.
-    pub(crate) fn read(database: &Database) -> Result<Self, OpenError> {
+    pub(crate) fn read(database: &impl ReadableDatabase) -> Result<Self, OpenError> {
         let transaction = database.begin_read().map_err(OpenError::damaged)?;
         let table = transaction.open_table(META).map_err(|error| match error {
             redb::TableError::Storage(error) => OpenError::damaged(error),

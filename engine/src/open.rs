@@ -13,7 +13,7 @@ use crate::key_file::{self, KeyFileError};
 use crate::meta::Meta;
 use crate::options::{KeySource, Options};
 
-/// Why a store was not opened. Nothing was changed on the disk.
+/// Why a store was not opened. Nothing was taken from it, nor put in its place.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
@@ -99,6 +99,7 @@ pub(crate) fn directory(directory: &Path, options: &Options) -> Result<Opened, O
 }
 
 /// Opens what `medium` holds, which may be nothing yet.
+#[cfg(any(test, feature = "testing"))]
 pub(crate) fn medium(medium: Medium, options: &Options) -> Result<Opened, OpenError> {
     let ring = match &options.keys {
         KeySource::Ring(ring) => ring.clone(),
@@ -126,6 +127,9 @@ fn open(
 ) -> Result<Opened, OpenError> {
     // redb trusts a file that was closed properly, and may panic if it was changed since.
     let attempt = std::panic::AssertUnwindSafe(|| {
+        if let Medium::File(path) = &medium {
+            look(path, &ring)?;
+        }
         let disk = open_disk(medium, options, verify)?;
         finish(disk, ring)
     });
@@ -133,14 +137,28 @@ fn open(
         .unwrap_or_else(|_| Err(OpenError::damaged("the file makes no sense")))
 }
 
+/// Refuses what does not fit before the file is opened for writing, which changes it a little
+/// even if nothing is written. A file that was not closed cannot be looked at in this way.
+fn look(path: &Path, ring: &KeyRing) -> Result<(), OpenError> {
+    match Builder::new().open_read_only(path) {
+        Ok(database) => Meta::read(&database)?.check_ring(ring),
+        Err(DatabaseError::RepairAborted) => Ok(()),
+        Err(error) => Err(refused(error)),
+    }
+}
+
 fn open_disk(medium: Medium, options: &Options, verify: bool) -> Result<Disk, OpenError> {
-    Disk::open(medium, options.page_cache_bytes, verify).map_err(|error| match error {
+    Disk::open(medium, options.page_cache_bytes, verify).map_err(refused)
+}
+
+fn refused(error: DatabaseError) -> OpenError {
+    match error {
         DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch => {
             OpenError::InUse
         }
         DatabaseError::UpgradeRequired(_) => OpenError::Foreign,
         error => OpenError::damaged(error),
-    })
+    }
 }
 
 fn finish(disk: Disk, ring: KeyRing) -> Result<Opened, OpenError> {
@@ -158,6 +176,7 @@ fn finish(disk: Disk, ring: KeyRing) -> Result<Opened, OpenError> {
     Ok(Opened { disk, meta, ring })
 }
 
+#[cfg(any(test, feature = "testing"))]
 fn database_is_empty(database: &redb::Database) -> Result<bool, redb::Error> {
     use redb::ReadableDatabase as _;
     Ok(database.begin_read()?.list_tables()?.next().is_none())

@@ -29,12 +29,14 @@ pub(crate) struct Writer {
     shared: Arc<Shared>,
     commands: Receiver<Command>,
     guard: ClockGuard,
+    /// How many commands the last batch had: about as many callers are at work on their next.
+    callers: usize,
     /// Devices whose last use is not on the disk.
     touched: Vec<DeviceId>,
     pass: Option<Pass>,
     /// Since when acknowledged writes wait for the disk, on the monotonic clock.
     unflushed_since: Option<Duration>,
-    /// Garbage that the last pass could not drop.
+    /// Garbage that the last pass could not drop: what expired by a clock that is back since.
     left_over: u64,
     /// A commit failed, and the index was not brought in line with the file since.
     out_of_line: bool,
@@ -58,6 +60,7 @@ impl Writer {
             shared,
             commands,
             guard,
+            callers: 0,
             touched: Vec::new(),
             pass: None,
             unflushed_since: None,
@@ -68,8 +71,21 @@ impl Writer {
         }
     }
 
-    /// Works until the last handle is gone or one of them closes the store.
+    /// Works until the last handle is gone.
     pub(crate) fn run(mut self) {
+        let commands = self.commands.clone();
+        let served = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.serve()));
+        self.shared.set_closed();
+        if served.is_err() {
+            tracing::error!("the writer panicked, the store is closed");
+        }
+        // Were the channel dropped here, a command that is being sent could stay in it, and its
+        // sender wait for ever.
+        commands.iter().for_each(|command| command.refuse(StoreError::Closed));
+    }
+
+    /// Works until the last handle is gone or one of them closes the store.
+    fn serve(&mut self) {
         loop {
             let next = match self.commands.recv_timeout(self.idle_time()) {
                 Ok(first) => self.work(first),
@@ -113,13 +129,29 @@ impl Writer {
             let full =
                 commands >= shared.options.batch_commands || bytes >= shared.options.batch_bytes;
             if !full && upkeep.is_none() {
-                next = self.commands.try_recv().ok();
+                next = self.next_command(commands);
             }
         }
+        self.callers = commands;
         shared.room.notify_waiters();
+        let took_a_step = !batch.rows.is_empty();
         self.finish(batch);
         self.look_at_the_clock();
+        if !took_a_step {
+            self.go_on_reclaiming();
+        }
         upkeep.map_or(Next::Go, |work| self.keep_up(work))
+    }
+
+    /// The next command for a batch that has `commands` so far. Callers that were answered
+    /// together ask again together: a moment's patience puts them in one commit again, which is
+    /// far cheaper than two.
+    fn next_command(&self, commands: usize) -> Option<Command> {
+        match self.commands.try_recv() {
+            Ok(command) => Some(command),
+            Err(_) if commands < self.callers => self.commands.recv_timeout(GATHERING).ok(),
+            Err(_) => None,
+        }
     }
 
     fn keep_up(&mut self, work: Upkeep) -> Next {
@@ -145,7 +177,15 @@ impl Writer {
         if !self.touched.is_empty() {
             // Whoever writes learns of a failure; the next attempt is made above.
             let _ = self.flush();
-        } else if self.pass.as_ref().is_some_and(|pass| pass.in_background) {
+        } else {
+            self.go_on_reclaiming();
+        }
+    }
+
+    /// Takes a step of the pass that is under way, if there is one.
+    fn go_on_reclaiming(&mut self) {
+        if self.pass.as_ref().is_some_and(|pass| pass.in_background) {
+            // Whoever writes learns of a failure.
             let _ = self.reclaim_between_batches();
         }
     }
@@ -187,16 +227,14 @@ impl Writer {
         let flushed = if self.shared.failure().is_none() { self.flush() } else { Ok(()) };
         self.shared.set_closed();
         let closed = self.shared.disk.close().map_err(Failure::new);
-        // Whoever comes too late is told; what waited in the channel was not acknowledged.
-        for command in self.commands.try_iter() {
-            command.refuse(StoreError::Closed);
-        }
         flushed.and(closed).map_err(StoreError::from)
     }
 }
 
 /// How often an idle writer looks at the clock.
 const IDLE: Duration = Duration::from_secs(1);
+/// How long a batch waits for the next of the callers that it expects.
+const GATHERING: Duration = Duration::from_micros(150);
 const SHORTEST_IDLE: Duration = Duration::from_millis(1);
 /// How many devices are looked at between two batches because their time may have come.
 const DUE_AT_ONCE: usize = 4096;

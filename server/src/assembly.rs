@@ -12,8 +12,8 @@ use tokenkeep_core::{KeyRing, SystemClock, sessions};
 
 use crate::config::{self, Config, CookieShape, KeyRingSource, StoreSettings};
 use crate::settings::{
-    ConnectionLimits, CookiePolicy, GatewayLimits, LoginLimits, Proxy, Rate, RequestLimits, SameSite,
-    ServerSettings,
+    ConnectionLimits, CookiePolicy, GatewayLimits, LoginLimits, Proxy, Rate, RequestLimits,
+    SameSite, ServerSettings,
 };
 
 /// Why the store of these settings was not opened.
@@ -102,7 +102,7 @@ pub fn server_settings(config: &Config) -> ServerSettings {
             config::SameSite::Lax | config::SameSite::None => SameSite::Lax,
         },
         public_origins: server.public_origins.clone(),
-        login_page: Some(server.login_page.clone()),
+        login_page: server.login_page.clone(),
         trusted_proxies: server.trusted_proxies.clone(),
         connections: ConnectionLimits {
             connections: limits.connections,
@@ -137,7 +137,7 @@ pub fn server_settings(config: &Config) -> ServerSettings {
     }
 }
 
-/// A client for calls to a server that runs: no redirects, no waiting for ever.
+/// A client for calls to a server that runs: no redirects, no proxy, no waiting for ever.
 ///
 /// # Errors
 /// If TLS cannot be set up.
@@ -146,6 +146,7 @@ pub fn http_client() -> reqwest::Result<reqwest::Client> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
         .connect_timeout(Duration::from_secs(2))
         .timeout(Duration::from_secs(30))
         .build()

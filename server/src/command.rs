@@ -24,12 +24,16 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    pub(crate) fn load(&self) -> Result<Config, Failure> {
-        let mut config = Config::read(self.file.as_deref(), std::env::vars())?;
+    /// The settings as they are; a command that serves checks them, too.
+    pub(crate) fn read(&self) -> Result<Config, Failure> {
+        // No setting has a name or a value that is not text.
+        let texts = std::env::vars_os().filter_map(|(name, value)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        });
+        let mut config = Config::read(self.file.as_deref(), texts)?;
         if let Some(data_dir) = &self.data_dir {
             config.store.data_dir.clone_from(data_dir);
         }
-        config.check()?;
         Ok(config)
     }
 }
@@ -67,7 +71,8 @@ impl From<anyhow::Error> for Failure {
 }
 
 pub(crate) fn check_config(source: &Source) -> Result<(), Failure> {
-    let config = source.load()?;
+    let config = source.read()?;
+    config.check()?;
     for warning in config.warnings() {
         eprintln!("warning: {warning}");
     }

@@ -60,7 +60,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
     if let Command::Demo(demo) = arguments.command {
         return command::demo::run(&demo, settings.data_dir);
     }
-    let config = settings.load()?;
+    let config = settings.read()?;
     log::start(&config.log)?;
     match arguments.command {
         Command::Serve(arguments) => serve::run(config, &arguments),

@@ -1,7 +1,7 @@
 //! The budget of cached records. Which record is cached, its slot knows.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokenkeep_core::{DeviceId, TokenRecord};
 
@@ -39,15 +39,14 @@ impl Cache {
     pub(super) fn exchange(
         &self,
         device: DeviceId,
-        old: Option<Arc<TokenRecord>>,
-        new: Option<Arc<TokenRecord>>,
+        old: Option<&TokenRecord>,
+        new: Option<&TokenRecord>,
     ) {
         if old.is_none() && new.is_none() {
             return;
         }
-        let weight = |record: &Option<Arc<TokenRecord>>| record.as_deref().map_or(0, weight);
         let mut state = self.state();
-        state.bytes += weight(&new) - weight(&old);
+        state.bytes += new.map_or(0, weight) - old.map_or(0, weight);
         state.records += i64::from(new.is_some()) - i64::from(old.is_some());
         if old.is_none() {
             state.ring.push_back(device);

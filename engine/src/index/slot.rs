@@ -214,8 +214,8 @@ impl Slot {
         self
     }
 
-    pub(super) fn cached(&self) -> Option<Arc<TokenRecord>> {
-        self.live().and_then(|slot| slot.cached.clone())
+    pub(super) fn cached(&self) -> Option<&Arc<TokenRecord>> {
+        self.live().and_then(|slot| slot.cached.as_ref())
     }
 
     /// Whether it counts as a live record.

@@ -1,6 +1,12 @@
 //! The operations model: bytes drive an engine and a simple store side by side, through crashes.
 
+#![expect(clippy::panic, reason = "a model that finds fault says so")]
+
+mod comparing;
 mod driver;
+mod input;
+mod operations;
+mod settling;
 mod state;
 
 pub use driver::run_model;

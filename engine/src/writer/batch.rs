@@ -185,7 +185,7 @@ impl<'a> Batch<'a> {
         Ok(removed)
     }
 
-    fn touch(&mut self, device: DeviceId, now: Timestamp) {
+    pub(super) fn touch(&mut self, device: DeviceId, now: Timestamp) {
         let Some(mut slot) = self.live(device, now) else { return };
         if now > slot.last_seen_at {
             slot.touch(now);

@@ -127,11 +127,13 @@ impl Writer {
             publication.put(device, None);
         }
         drop(publication);
-        if let Some(pass) = &mut self.pass {
-            pass.next = swept.next.unwrap_or(pass.next);
+        if let (Some(pass), Some(next)) = (&mut self.pass, swept.next) {
+            pass.next = next;
+            let dropped = u64::try_from(swept.rows.len()).unwrap_or(u64::MAX);
+            pass.left_over = pass.left_over.saturating_sub(dropped);
             if pass.next >= pass.end {
+                self.left_over = pass.left_over;
                 self.pass = None;
-                self.left_over = self.shared.index.lists().counts.garbage();
             }
         }
     }

@@ -32,6 +32,8 @@ pub(super) struct Pass {
     pub(super) end: u64,
     /// It goes on without being asked to.
     pub(super) in_background: bool,
+    /// Garbage when it began, less what it dropped.
+    pub(super) left_over: u64,
 }
 
 /// One step of a pass.
@@ -94,7 +96,8 @@ impl Sweep {
             let Ok(header) = Header::decode(bytes.value()) else { continue };
             let device = header.device();
             let certain = self.limits.certain.filter(|_| !batch.staged.contains_key(&device));
-            let verdict = batch.shared.index.with(device, |slot| verdict(&header, seq, slot, certain));
+            let verdict =
+                batch.shared.index.with(device, |slot| verdict(&header, seq, slot, certain));
             match verdict.unwrap_or(Verdict::Drop) {
                 Verdict::Keep => {}
                 Verdict::Drop => swept.rows.push(seq),
@@ -109,12 +112,7 @@ impl Sweep {
     }
 }
 
-fn verdict(
-    header: &Header<'_>,
-    seq: u64,
-    slot: &Slot,
-    certain: Option<Timestamp>,
-) -> Verdict {
+fn verdict(header: &Header<'_>, seq: u64, slot: &Slot, certain: Option<Timestamp>) -> Verdict {
     let points_here = match header {
         Header::Record(_) | Header::Tombstone { .. } if slot.seq() == seq => {
             let may_go = slot.is_due() && certain.is_some_and(|certain| slot.due_at() <= certain);
@@ -137,7 +135,7 @@ impl Writer {
         Some(Sweep { pass, limits })
     }
 
-    /// Begins a pass if enough became garbage since the last one.
+    /// Begins a pass if there is enough garbage, besides what the last one could not drop.
     pub(super) fn begin_pass_if_worthwhile(&mut self) {
         let counts = self.shared.index.lists().counts;
         let garbage = counts.garbage();
@@ -200,7 +198,8 @@ impl Writer {
 
     fn begin_pass(&mut self) {
         let end = self.shared.next_seq.load(std::sync::atomic::Ordering::Acquire);
-        self.pass = Some(Pass { next: 0, end, in_background: false });
+        let left_over = self.shared.index.lists().counts.garbage();
+        self.pass = Some(Pass { next: 0, end, in_background: false, left_over });
     }
 
     fn sweep(&mut self, limits: Limits) -> Result<usize, Failure> {
@@ -218,3 +217,78 @@ impl Writer {
 const ROWS_WITH_A_BATCH: usize = 1024;
 /// Rows that a commit looks at which does nothing else.
 const ROWS_ALONE: usize = 8192;
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroUsize;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use tokenkeep_core::{
+        AccessToken, ClientInfo, Clock as _, Insert, KeyRing, ManualClock, RefreshToken,
+        TokenRecord, TokenType, Verifier, Version,
+    };
+
+    use super::*;
+    use crate::testing::{Disk, open_on};
+    use crate::{Engine, Options};
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn record(device: DeviceId, now: Timestamp) -> TokenRecord {
+        TokenRecord {
+            device_id: device,
+            version: Version::FIRST,
+            verifier: Verifier::from_bytes([0; 32]),
+            email: "ada@example.org".parse().unwrap(),
+            token_type: TokenType::default(),
+            access_token: AccessToken::new("access").unwrap(),
+            access_issued_at: now,
+            access_expires_at: now + HOUR,
+            refresh_token: RefreshToken::new("refresh").unwrap(),
+            refresh_expires_at: now + HOUR,
+            created_at: now,
+            last_seen_at: now,
+            previous_visit_at: None,
+            absolute_expires_at: None,
+            idle_limit: None,
+            client: ClientInfo::default(),
+            label: None,
+            refresh_intent: None,
+        }
+    }
+
+    /// An engine with one record that is certainly dead, and the time at which it was not.
+    fn with_a_dead_record(device: DeviceId) -> (Engine, Timestamp) {
+        let now = Timestamp::from_unix_seconds(1_700_000_000);
+        let clock = Arc::new(ManualClock::new(now));
+        let ring = KeyRing::generate().unwrap();
+        let options = Options::new().clock(clock.clone()).key_ring(ring).garbage(100, u64::MAX);
+        let engine = open_on(&Disk::new(), options).unwrap();
+        let login = Insert { record: record(device, now), replaces: None, ceiling: None };
+        engine.blocking().insert(login, now).unwrap();
+        clock.advance(2 * HOUR);
+        engine.blocking().purge_expired(0, clock.now()).unwrap();
+        assert_eq!(engine.blocking().scan(None, NonZeroUsize::MIN, now).unwrap().records.len(), 1);
+        (engine, now)
+    }
+
+    fn sweep(engine: &Engine, batch: &Batch<'_>, now: Timestamp) -> Swept {
+        let limits = Limits { rows: 10, records: 10, certain: Some(now + 2 * HOUR) };
+        let pass = Pass { next: 0, end: 10, in_background: true, left_over: 0 };
+        let snapshot = engine.shared.snapshot().unwrap();
+        Sweep { pass, limits }.step(batch, &snapshot.headers).unwrap()
+    }
+
+    #[test]
+    fn a_device_that_the_batch_saw_alive_is_not_forgotten() {
+        let device = DeviceId::from_bytes([1; 16]);
+        let (engine, now) = with_a_dead_record(device);
+        let mut batch = Batch::new(&engine.shared);
+        assert_eq!(sweep(&engine, &batch, now).forgotten, [device]);
+        // Its call took the time before the record died, and came late.
+        batch.touch(device, now + HOUR / 2);
+        let swept = sweep(&engine, &batch, now);
+        assert!(swept.forgotten.is_empty() && swept.rows.is_empty(), "{swept:?}");
+    }
+}

@@ -1,11 +1,20 @@
 //! The engine from outside.
+
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
-    reason = "tests stop where they are wrong"
+    reason = "functions that tests share fail tests"
 )]
 
+mod at_rest;
+mod clock;
 mod conformance;
+mod failures;
+mod handle;
 mod model;
+mod opening;
+mod reclaiming;
+mod reopening;
+mod support;

@@ -59,9 +59,8 @@ async fn serve(arguments: &Arguments, data_dir: Option<PathBuf>) -> Result<(), F
     let server = Server::open(&config(&lives, auth_server, address, data_dir.clone()))?;
     let stop = stop_signal()?;
     let demo = Demo::new(lives.clone(), Arc::new(SystemClock::new()));
-    let granting = tokio::spawn(async move {
-        demo.serve(auth_listener, std::future::pending()).await
-    });
+    let granting =
+        tokio::spawn(async move { demo.serve(auth_listener, std::future::pending()).await });
     println!("{}", script(address, auth_server, &data_dir, &lives));
     let served = server.run(listener, None, stop).await;
     granting.abort();
@@ -85,7 +84,6 @@ fn config(
         prefix: "/api".into(),
         upstream: format!("http://{auth_server}"),
         strip_prefix: true,
-        ..ProxySettings::default()
     }];
     config.limits.drain_delay = Duration::ZERO;
     config

@@ -14,7 +14,7 @@ use super::{Failure, runtime};
 pub(crate) enum Command {
     /// Lists the devices that are logged in.
     List(Selection),
-    /// Ends all sessions of the user.
+    /// Ends all sessions of the user. Without a running server, the auth server is not told.
     End(Selection),
 }
 

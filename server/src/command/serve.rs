@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use tokenkeep_core::{Clock, Sessions, SystemClock};
@@ -24,8 +25,8 @@ pub(crate) struct Arguments {
 pub(crate) fn run(mut config: Config, arguments: &Arguments) -> Result<(), Failure> {
     if let Some(listen) = arguments.listen {
         config.server.listen = listen;
-        config.check()?;
     }
+    config.check()?;
     for warning in config.warnings() {
         tracing::warn!("{warning}");
     }
@@ -45,14 +46,14 @@ pub(crate) struct Server {
     store: tokenkeep::Engine,
     sessions: Sessions<tokenkeep::Engine, CentralIssuer>,
     app: Arc<App<tokenkeep::Engine, CentralIssuer>>,
+    shutdown_limit: Duration,
 }
 
 impl Server {
     pub(crate) fn open(config: &Config) -> Result<Self, Failure> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let store = assembly::open_store(config).map_err(Failure::unavailable)?;
-        let issuer =
-            CentralIssuer::new(config.auth_server.clone()).map_err(anyhow::Error::from)?;
+        let issuer = CentralIssuer::new(config.auth_server.clone()).map_err(anyhow::Error::from)?;
         let flow = assembly::flow_settings(config);
         let sessions = Sessions::new(store.clone(), issuer, Arc::clone(&clock), flow);
         let keys = ServiceKeys::open(config.store.service_keys_file())
@@ -60,7 +61,8 @@ impl Server {
         let settings = assembly::server_settings(config);
         let app = App::new(sessions.clone(), clock, Arc::new(keys), settings)
             .map_err(anyhow::Error::from)?;
-        Ok(Self { store, sessions, app: Arc::new(app) })
+        let shutdown_limit = config.limits.shutdown_limit;
+        Ok(Self { store, sessions, app: Arc::new(app), shutdown_limit })
     }
 
     /// Serves until `stop` is done, finishes what is under way, and closes the store.
@@ -70,16 +72,24 @@ impl Server {
         admin: Option<TcpListener>,
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> Result<(), Failure> {
-        self.sessions
-            .settle()
-            .await
-            .map_err(|error| anyhow!(error).context("interrupted refreshes were not settled"))?;
+        let mut stop = Box::pin(stop);
+        tokio::select! {
+            settled = self.sessions.settle() => settled
+                .map_err(|error| anyhow!(error).context("interrupted refreshes were not settled"))?,
+            () = &mut stop => {
+                let _ = tokio::time::timeout(self.shutdown_limit, self.sessions.shutdown()).await;
+                return self.close().await;
+            }
+        }
         let listeners = Listeners { public: listener, admin };
-        let stopped = serve(listeners, self.app, stop).await;
-        // What was acknowledged is on the disk already; closing makes the next start quick.
-        self.store.close().await.map_err(Failure::unavailable)?;
+        let stopped = serve(listeners, Arc::clone(&self.app), stop).await;
         let _ = stopped.context("a listener has no address")?;
-        Ok(())
+        self.close().await
+    }
+
+    /// What was acknowledged is on the disk already; closing makes the next start quick.
+    async fn close(&self) -> Result<(), Failure> {
+        self.store.close().await.map_err(Failure::unavailable)
     }
 }
 

@@ -45,10 +45,13 @@ pub(super) fn doubts(config: &Config) -> Vec<String> {
         base.is_some_and(|url| url.scheme() == "http" && !url.host_str().is_some_and(is_loopback));
     let anonymous = config.server.public_origins.is_empty()
         && config.server.cookie_shape() == CookieShape::Secure;
+    let bare = config.server.public_origins.is_empty()
+        && config.server.cookie_shape() == CookieShape::Loopback;
     let lossy = matches!(config.store.durability, Durability::Interval(_));
     [
         (plain, "auth_server.base_url is plain http: passwords and tokens cross the network in the clear"),
         (anonymous, "server.public_origins is empty: the cookie needs https in front, and only Sec-Fetch-Site tells other sites apart"),
+        (bare, "server.public_origins is empty: the cookie is for plain http on this machine; behind https, name the https origin"),
         (lossy, "store.durability: a power loss takes the last logins and refreshes with it"),
     ]
     .into_iter()
@@ -99,16 +102,28 @@ fn server(config: &Config) -> Checked {
         "server.same_site",
         "\"none\" sends the cookie with every site's requests; use \"lax\" or \"strict\"",
     )?;
+    let page = server.login_page.as_deref();
     refuse(
-        !is_path(&server.login_page),
+        page.is_some_and(|page| !is_path(page) && !is_whole_address(page)),
         "server.login_page",
-        "a path like \"/login\" is expected",
+        "a path like \"/login\", an address like \"https://app.example/login\" or \"off\" is expected",
     )?;
     refuse(
         server.admin_listen == Some(server.listen) && server.listen.port() != 0,
         "server.admin_listen",
         "another address than server.listen is expected, or \"off\"",
     )
+}
+
+/// Whether `page` is the address of a page that a browser reaches without a cleartext hop.
+fn is_whole_address(page: &str) -> bool {
+    let Ok(url) = Url::parse(page) else { return false };
+    let safe = match url.scheme() {
+        "https" => true,
+        "http" => url.host_str().is_some_and(is_loopback),
+        _ => false,
+    };
+    safe && url.username().is_empty() && url.password().is_none() && url.as_str().is_ascii()
 }
 
 fn limits(config: &Config) -> Checked {

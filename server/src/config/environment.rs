@@ -41,7 +41,8 @@ pub(super) fn lay_over(
 fn is_setting(name: &str) -> bool {
     // Kubernetes gives every container TOKENKEEP_PORT, TOKENKEEP_SERVICE_HOST and the like when
     // a service of that name exists.
-    let kubernetes = name.starts_with("TOKENKEEP_PORT") || name.starts_with("TOKENKEEP_SERVICE_");
+    let kubernetes = !name.contains("__")
+        && (name.starts_with("TOKENKEEP_PORT") || name.starts_with("TOKENKEEP_SERVICE_"));
     name.starts_with(PREFIX) && !OTHER_NAMES.contains(&name) && !kubernetes
 }
 

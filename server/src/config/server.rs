@@ -20,8 +20,10 @@ pub struct ServerSettings {
     /// The origins that browsers see, e.g. `https://app.example`: unsafe requests must come from
     /// one of them, and redirects may go there.
     pub public_origins: Vec<String>,
-    /// Where a person without a session is sent.
-    pub login_page: String,
+    /// Where a person without a session is sent: a path here, or a whole address; absent: a 401
+    /// as programs get it.
+    #[serde(with = "off")]
+    pub login_page: Option<String>,
     /// The networks whose `X-Forwarded-*` headers are believed.
     pub trusted_proxies: Vec<IpNet>,
     /// The cookie's `SameSite`.
@@ -34,7 +36,7 @@ impl Default for ServerSettings {
             listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), DEFAULT_PORT),
             admin_listen: None,
             public_origins: Vec::new(),
-            login_page: "/login".into(),
+            login_page: Some("/login".into()),
             trusted_proxies: Vec::new(),
             same_site: SameSite::Lax,
         }

@@ -98,6 +98,8 @@ fn an_unknown_name_is_refused_where_it_stands() {
     env("TOKENKEEP_SERVER__LISTEN");
     env("TOKENKEEP_PROXY__PREFIX");
     env("TOKENKEEP_SEVER__LISTEN");
+    env("TOKENKEEP_SERVICE__LISTEN");
+    env("TOKENKEEP_PORTS__X");
 }
 
 #[test]
@@ -144,7 +146,7 @@ fn insecure_combinations_are_refused_with_the_line_to_change() {
 fn values_out_of_bounds_are_refused() {
     for (file, key) in [
         ("[server]\nlogin_page = \"//evil.example\"", "server.login_page"),
-        ("[server]\nlogin_page = \"https://evil.example\"", "server.login_page"),
+        ("[server]\nlogin_page = \"http://evil.example/login\"", "server.login_page"),
         ("[server]\nadmin_listen = \"127.0.0.1:8480\"", "server.admin_listen"),
         ("[limits]\nidle = \"0s\"", "limits.idle"),
         ("[limits]\nbody_bytes = 0", "limits.body_bytes"),

@@ -1,4 +1,5 @@
-//! The HTTP surface against a real server on port 0, over a store and an issuer in memory.
+//! The HTTP surface against a real server on port 0: over a store and an issuer in memory, over
+//! the real parts in one process, and as the binary in a process of its own.
 #![allow(
     missing_docs,
     unreachable_pub,
@@ -12,18 +13,30 @@
 )]
 
 mod admin;
+mod at_rest;
+mod auth_server;
 mod authz;
 mod canary;
+mod commands;
 mod cookie;
+mod crash;
 mod csrf;
 mod devices;
+mod end_to_end;
 mod events;
+mod expiry;
 mod frames;
 mod gateway;
+mod ledger;
 mod limits;
 mod login;
 mod logout;
+mod outage;
+mod process;
 mod session;
 mod shutdown;
+mod storm;
 mod token;
+mod whole;
+mod wiretap;
 mod world;

@@ -1,0 +1,161 @@
+//! What the engine says otherwise than the model.
+
+use std::collections::BTreeSet;
+use std::num::NonZeroUsize;
+
+use tokenkeep_core::{
+    Clock as _, DeviceId, Email, EndReason, Lookup, StoreError, Timestamp, TokenRecord,
+};
+
+use super::driver::Driver;
+use super::state::{Known, Model};
+use crate::testing::check_counts;
+
+impl Driver {
+    pub(super) fn peek(&self, device: DeviceId) -> Result<Lookup, StoreError> {
+        self.engine().blocking().get(device, self.clock.now())
+    }
+
+    pub(super) fn may_be_forgotten(&self, device: DeviceId) -> bool {
+        self.model.devices.get(&device).is_some_and(|known| known.due_at() <= self.latest)
+    }
+
+    pub(super) fn something_is_due(&self) -> bool {
+        self.model.devices.values().any(|known| known.due_at() <= self.latest)
+    }
+
+    pub(super) fn drop_what_is_forgotten(&mut self) {
+        let mut model = std::mem::take(&mut self.model);
+        self.forget(&mut model);
+        self.model = model;
+    }
+
+    /// Records that died at some time are dropped from the model when the engine has none.
+    pub(super) fn forget(&self, model: &mut Model) {
+        model.devices.retain(|device, known| {
+            let gone = || matches!(self.peek(*device), Ok(Lookup::Absent));
+            !(known.due_at() <= self.latest && matches!(known, Known::Live { .. }) && gone())
+        });
+    }
+
+    pub(super) fn compare(&mut self) {
+        self.drop_what_is_forgotten();
+        if self.disk.has_crashed() {
+            return;
+        }
+        let difference = self.difference(&self.model);
+        if let Some(difference) = difference
+            && !self.disk.has_crashed()
+        {
+            panic!("{difference}");
+        }
+        if !self.disk.has_crashed() {
+            let engine = self.engine();
+            // The writer is at rest: nothing changes under the eyes of the check.
+            if engine.blocking().flush().is_ok() {
+                check_counts(&engine);
+            }
+        }
+    }
+
+    /// What the engine says otherwise than `model`.
+    pub(super) fn difference(&self, model: &Model) -> Option<String> {
+        let (engine, now) = (self.engine(), self.clock.now());
+        let engine = engine.blocking();
+        for device in (0..6).map(|n| DeviceId::from_bytes([n; 16])) {
+            let found = match engine.get(device, now) {
+                Ok(found) => found,
+                Err(error) => return Some(format!("{error:?}")),
+            };
+            if !self.is_as_expected(&found, model.devices.get(&device), now) {
+                let known = model.devices.get(&device);
+                return Some(format!("{device}: engine {found:?}, model {known:?}"));
+            }
+        }
+        let mut live = BTreeSet::new();
+        let mut users = 0;
+        for email in ["ada@example.org", "bob@example.org", "eve@example.org"] {
+            let Ok(email) = email.parse::<Email>() else { continue };
+            let found = engine.devices_of(&email, now).unwrap_or_default();
+            let found: Vec<_> = found.iter().map(|record| record.device_id).collect();
+            let expected: Vec<_> =
+                model.live_of(&email, now).iter().map(|record| record.device_id).collect();
+            if found != expected {
+                return Some(format!("{email}: engine {found:?}, model {expected:?}"));
+            }
+            users += u64::from(!expected.is_empty());
+            live.extend(expected);
+        }
+        self.difference_in_lists(model, &live, users)
+    }
+
+    pub(super) fn difference_in_lists(
+        &self,
+        model: &Model,
+        live: &BTreeSet<DeviceId>,
+        users: u64,
+    ) -> Option<String> {
+        let (engine, now) = (self.engine(), self.clock.now());
+        let engine = engine.blocking();
+        let open: BTreeSet<_> = engine.open_intents(now).unwrap_or_default().into_iter().collect();
+        let is_open = |device: &DeviceId| {
+            let intent = model.live(*device, now).and_then(|record| record.refresh_intent);
+            intent.is_some_and(|intent| !intent.is_held(now))
+        };
+        let expected: BTreeSet<_> = live.iter().copied().filter(is_open).collect();
+        if open != expected {
+            return Some(format!("open intents: engine {open:?}, model {expected:?}"));
+        }
+        let mut scanned = BTreeSet::new();
+        let mut after = None;
+        loop {
+            let Ok(page) = engine.scan(after.as_ref(), NonZeroUsize::MIN, now) else {
+                return Some("the walk failed".into());
+            };
+            scanned.extend(page.records.iter().map(|record| record.device_id));
+            let Some(next) = page.next else { break };
+            after = Some(next);
+        }
+        if scanned != *live {
+            return Some(format!("walk: engine {scanned:?}, model {live:?}"));
+        }
+        let stats = engine.stats(now).unwrap_or_default();
+        let expected = (u64::try_from(live.len()).unwrap_or(0), users);
+        // While the clock is back, records that were counted out may be in again.
+        if now >= self.latest && (stats.devices, stats.users) != expected {
+            return Some(format!("stats: engine {stats:?}, model {expected:?}"));
+        }
+        None
+    }
+
+    pub(super) fn is_as_expected(
+        &self,
+        found: &Lookup,
+        known: Option<&Known>,
+        now: Timestamp,
+    ) -> bool {
+        match (found, known) {
+            (Lookup::Live(found), Some(Known::Live { record, .. })) => {
+                !record.is_dead(now) && shown(found) == shown(record)
+            }
+            (Lookup::Ended(ended), Some(Known::Live { record, .. })) => {
+                ended.reason == EndReason::Expired
+                    && record.is_dead(now)
+                    && ended.verifier.matches(&record.verifier)
+            }
+            (Lookup::Ended(ended), Some(Known::Ended { reason, forget_at })) => {
+                ended.reason == *reason && now < *forget_at
+            }
+            (Lookup::Absent, Some(known)) => known.due_at() <= self.latest,
+            (Lookup::Absent, None) => true,
+            _ => false,
+        }
+    }
+}
+
+/// Everything of a record, tokens included.
+fn shown(record: &TokenRecord) -> String {
+    let verifier = record.verifier.as_bytes();
+    let (access, refresh) = (record.access_token.expose(), record.refresh_token.expose());
+    format!("{record:?} {verifier:?} {access} {refresh}")
+}

@@ -1,0 +1,61 @@
+//! A wall clock that leaps makes sessions invisible for a while, and destroys nothing.
+
+use crate::support::{DAY, HOUR, Place, ended, live, log_in};
+
+#[test]
+fn a_clock_that_leaps_ahead_destroys_nothing() {
+    let place = Place::new();
+    let engine = place.open();
+    let now = place.now();
+    log_in(&engine, 1, now);
+    place.clock.advance(HOUR);
+    place.clock.leap_to(now + 3650 * DAY);
+    assert_eq!(ended(&engine, 1, place.now()), "expired");
+    assert_eq!(engine.blocking().purge_expired(10, place.now()).unwrap(), 0);
+    engine.blocking().compact().unwrap();
+    assert!(engine.figures().clock_disagreement_seconds > 0);
+    place.clock.leap_to(now + HOUR);
+    live(&engine, 1, place.now());
+    engine.blocking().flush().unwrap();
+    assert_eq!(engine.figures().clock_disagreement_seconds, 0);
+}
+
+#[test]
+fn a_clock_that_stays_ahead_is_believed_after_an_hour() {
+    let place = Place::new();
+    let engine = place.open();
+    log_in(&engine, 1, place.now());
+    place.clock.leap_to(place.now() + 3650 * DAY);
+    engine.blocking().flush().unwrap();
+    place.clock.advance(HOUR);
+    assert_eq!(engine.blocking().purge_expired(10, place.now()).unwrap(), 1);
+}
+
+#[test]
+fn nothing_expired_goes_in_the_first_ten_minutes() {
+    let place = Place::new();
+    log_in(&place.open(), 1, place.now());
+    place.clock.advance(365 * DAY);
+    let engine = place.open();
+    assert_eq!(engine.blocking().purge_expired(10, place.now()).unwrap(), 0);
+    engine.blocking().compact().unwrap();
+    assert_eq!(ended(&engine, 1, place.now()), "expired");
+    place.clock.advance(HOUR / 6);
+    assert_eq!(engine.blocking().purge_expired(10, place.now()).unwrap(), 1);
+    assert_eq!(ended(&engine, 1, place.now()), "absent");
+}
+
+#[test]
+fn an_hour_later_it_is_a_new_day_for_a_machine_that_slept() {
+    let place = Place::new();
+    let engine = place.open();
+    let now = place.now();
+    log_in(&engine, 1, now);
+    // The monotonic clock stands still while a laptop sleeps.
+    place.clock.leap_to(now + DAY);
+    live(&engine, 1, place.now());
+    place.clock.advance(2 * HOUR);
+    engine.blocking().flush().unwrap();
+    place.clock.advance(30 * DAY);
+    assert_eq!(engine.blocking().purge_expired(10, place.now()).unwrap(), 1);
+}

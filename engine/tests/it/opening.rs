@@ -1,0 +1,204 @@
+//! What is refused at opening, and that it is left as it was.
+
+use std::fs;
+
+use redb::{Database, ReadableDatabase as _, TableDefinition};
+use tokenkeep::{Engine, KeyRing, Lookup, OpenError};
+
+use crate::support::{Place, device, live, log_in};
+
+const HEADERS: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("headers");
+const META: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("meta");
+
+/// A closed store with twenty records.
+fn closed_store() -> Place {
+    let place = Place::new();
+    let engine = place.open();
+    for n in 0..20 {
+        log_in(&engine, n, place.now());
+    }
+    engine.blocking().close().unwrap();
+    place
+}
+
+/// Opening fails, says so in a sentence, and changes nothing.
+#[track_caller]
+fn refused(place: &Place) -> OpenError {
+    let before = fs::read(place.file()).unwrap();
+    let error = place.try_open().unwrap_err();
+    assert!(fs::read(place.file()).unwrap() == before, "the file was changed: {error}");
+    assert!(error.to_string().contains(": "), "it says what to do: {error}");
+    error
+}
+
+fn change_row(place: &Place, change: impl FnOnce(&mut Vec<u8>)) {
+    let database = Database::open(place.file()).unwrap();
+    let mut bytes = {
+        let table = database.begin_read().unwrap().open_table(HEADERS).unwrap();
+        table.get(7).unwrap().unwrap().value().to_vec()
+    };
+    change(&mut bytes);
+    let transaction = database.begin_write().unwrap();
+    transaction.open_table(HEADERS).unwrap().insert(7, bytes.as_slice()).unwrap();
+    transaction.commit().unwrap();
+}
+
+#[test]
+fn an_emptied_file_is_refused() {
+    let place = closed_store();
+    let length = fs::metadata(place.file()).unwrap().len();
+    for bytes in [Vec::new(), vec![0; 1], vec![0; usize::try_from(length).unwrap()]] {
+        fs::write(place.file(), bytes).unwrap();
+        assert!(matches!(refused(&place), OpenError::Damaged(_)));
+    }
+}
+
+#[test]
+fn a_truncated_file_is_refused() {
+    let place = closed_store();
+    let whole = fs::read(place.file()).unwrap();
+    for kept in [1, 8, 9, 100, 4096, 8192, whole.len() / 2, whole.len() - 4096, whole.len() - 1] {
+        fs::write(place.file(), &whole[..kept]).unwrap();
+        refused(&place);
+    }
+    fs::write(place.file(), &whole).unwrap();
+    live(&place.open(), 3, place.now());
+}
+
+#[test]
+fn a_flipped_bit_is_refused_or_harmless() {
+    let place = closed_store();
+    let whole = fs::read(place.file()).unwrap();
+    let mut refusals = 0;
+    // The redb header closely, and a sample of the rest.
+    for at in (0..512).step_by(3).chain((512..whole.len()).step_by(whole.len() / 100 + 1)) {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1 << (at % 8);
+        fs::write(place.file(), &bytes).unwrap();
+        match place.try_open() {
+            Err(_) => refusals += 1,
+            Ok(engine) => {
+                for n in 0..20 {
+                    let found = engine.blocking().get(device(n), place.now());
+                    assert!(
+                        matches!(found, Ok(Lookup::Live(_)) | Err(_)),
+                        "byte {at}: device {n} was lost: {found:?}"
+                    );
+                }
+                assert_eq!(engine.figures().rows, 20, "byte {at}");
+            }
+        }
+    }
+    assert!(refusals > 30, "{refusals}");
+}
+
+#[test]
+fn a_damaged_header_row_is_refused() {
+    let place = closed_store();
+    change_row(&place, |bytes| bytes[20] ^= 1);
+    assert!(matches!(place.try_open().unwrap_err(), OpenError::Damaged(_)));
+    change_row(&place, |bytes| bytes[20] ^= 1);
+    live(&place.open(), 3, place.now());
+}
+
+#[test]
+fn a_row_of_a_newer_format_is_refused() {
+    let place = closed_store();
+    change_row(&place, |bytes| bytes[0] = 2);
+    let refused = place.try_open().unwrap_err();
+    assert!(matches!(refused, OpenError::NewerFormat { format: 2 }), "{refused}");
+}
+
+#[test]
+fn a_file_of_a_newer_format_is_refused() {
+    let place = closed_store();
+    {
+        let database = Database::open(place.file()).unwrap();
+        let transaction = database.begin_write().unwrap();
+        transaction.open_table(META).unwrap().insert("store", [9, 9, 9].as_slice()).unwrap();
+        transaction.commit().unwrap();
+    }
+    assert!(matches!(refused(&place), OpenError::NewerFormat { format: 9 }));
+}
+
+#[test]
+fn foreign_files_are_refused() {
+    let place = closed_store();
+    fs::write(place.file(), "a shopping list, longer than the first bytes of a redb file").unwrap();
+    assert!(matches!(refused(&place), OpenError::Foreign));
+    fs::remove_file(place.file()).unwrap();
+    {
+        let database = Database::create(place.file()).unwrap();
+        let transaction = database.begin_write().unwrap();
+        transaction.open_table(TableDefinition::<u64, u64>::new("other")).unwrap();
+        transaction.commit().unwrap();
+    }
+    assert!(matches!(refused(&place), OpenError::Foreign));
+}
+
+#[test]
+fn a_store_in_use_is_refused() {
+    let place = closed_store();
+    let engine = place.open();
+    assert!(matches!(place.try_open().unwrap_err(), OpenError::InUse));
+    live(&engine, 1, place.now());
+    drop(engine);
+    place.open();
+}
+
+#[test]
+fn a_store_without_its_key_ring_is_refused() {
+    let place = closed_store();
+    let ring = fs::read(place.keys()).unwrap();
+    fs::remove_file(place.keys()).unwrap();
+    assert!(matches!(refused(&place), OpenError::KeyRingMissing { .. }));
+    assert!(!place.keys().exists(), "no other ring is made");
+    fs::write(place.keys(), KeyRing::generate().unwrap().to_text().as_bytes()).unwrap();
+    assert!(matches!(refused(&place), OpenError::WrongKeyRing { .. }));
+    fs::write(place.keys(), "no ring").unwrap();
+    assert!(matches!(place.try_open().unwrap_err(), OpenError::KeyFile(_)));
+    fs::write(place.keys(), ring).unwrap();
+    live(&place.open(), 1, place.now());
+}
+
+#[test]
+fn a_rotated_ring_opens_what_the_old_one_sealed() {
+    let place = closed_store();
+    let old = tokenkeep::key_file::open_or_create(&place.keys()).unwrap();
+    tokenkeep::key_file::replace(&place.keys(), &old.rotated().unwrap()).unwrap();
+    let engine = place.open();
+    live(&engine, 1, place.now());
+    log_in(&engine, 100, place.now());
+    drop(engine);
+    // A ring without the key that sealed last does not fit any more.
+    let options = place.options().key_ring(old);
+    let refused = Engine::open(place.directory.path(), options).unwrap_err();
+    assert!(matches!(refused, OpenError::WrongKeyRing { .. }));
+}
+
+#[cfg(unix)]
+#[test]
+fn directory_and_files_are_private() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let above = tempfile::tempdir().unwrap();
+    let directory = above.path().join("a/b");
+    let engine = Engine::open(&directory, tokenkeep::Options::new()).unwrap();
+    let mode = |path: &std::path::Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&directory), 0o700);
+    let files: Vec<_> =
+        fs::read_dir(&directory).unwrap().map(|file| file.unwrap().path()).collect();
+    assert_eq!(files.len(), 2, "{files:?}");
+    for file in files {
+        assert_eq!(mode(&file), 0o600, "{file:?}");
+    }
+    drop(engine);
+}
+
+#[test]
+fn what_a_crash_left_of_a_store_that_was_being_made_is_no_hindrance() {
+    let place = Place::new();
+    fs::write(place.directory.path().join("tokens.redb.unfinished"), "half a store").unwrap();
+    fs::write(place.directory.path().join("keys.unfinished"), "half a ring").unwrap();
+    place.open();
+    assert_eq!(fs::read_dir(place.directory.path()).unwrap().count(), 2);
+}

@@ -1,0 +1,191 @@
+//! The users of a server that will be killed, and what they find afterwards.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
+use serde_json::json;
+use tokenkeep_core::wire::{DevicesBody, Problem};
+use tokenkeep_server::demo::Demo;
+
+use crate::ledger::{Asked, Entry, Fate, Found};
+use crate::process::Server;
+use crate::world::{cookie_of, device_of};
+
+/// Numbers that look random and repeat with their seed (SplitMix64).
+pub struct Dice(pub u64);
+
+impl Dice {
+    pub fn roll(&mut self, sides: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        (mixed ^ (mixed >> 31)) % sides
+    }
+}
+
+/// What the workers need to reach the server.
+#[derive(Clone)]
+pub struct Wire {
+    http: Client,
+    base: String,
+    demo: Demo,
+    pub killed: Arc<AtomicBool>,
+}
+
+impl Wire {
+    pub fn to(server: &Server, http: &Client, demo: &Demo) -> Self {
+        let killed = Arc::default();
+        Self { http: http.clone(), base: server.url(""), demo: demo.clone(), killed }
+    }
+
+    pub fn ask(&self, method: Method, path: &str) -> RequestBuilder {
+        self.http.request(method, format!("{}{path}", self.base))
+    }
+
+    /// The answer; none if the server was killed.
+    pub async fn send(&self, request: RequestBuilder) -> Option<Response> {
+        match request.send().await {
+            Ok(answer) => Some(answer),
+            Err(_) if self.killed.load(Ordering::SeqCst) => None,
+            Err(error) => panic!("no answer, and nobody was killed: {error:?}"),
+        }
+    }
+}
+
+/// A user with a few devices, who never rests.
+pub struct Worker {
+    pub email: String,
+    pub entries: Vec<Entry>,
+    /// A login was asked for and not answered.
+    pub login_asked: bool,
+    /// Logins of earlier rounds that were stored and not answered.
+    pub strangers: usize,
+    pub dice: Dice,
+}
+
+impl Worker {
+    /// Works until the server is killed.
+    pub async fn work(mut self, wire: Wire) -> Self {
+        while self.step(&wire).await.is_some() {}
+        self
+    }
+
+    async fn step(&mut self, wire: &Wire) -> Option<()> {
+        let live: Vec<usize> =
+            (0..self.entries.len()).filter(|index| !self.entries[*index].ended).collect();
+        let what = self.dice.roll(100);
+        if live.is_empty() || (live.len() < MOST_DEVICES && what < 20) {
+            return self.login(wire).await;
+        }
+        let chosen = live[usize::try_from(self.dice.roll(live.len() as u64)).unwrap()];
+        let entry = &mut self.entries[chosen];
+        let ask = |method, path: &str| wire.ask(method, path).header("cookie", &entry.cookie);
+        let (asked, request, expected) = match what {
+            0..50 => (Asked::Refresh, ask(Method::POST, "/v1/session/refresh"), StatusCode::OK),
+            50..75 => {
+                if what < 55 {
+                    wire.demo.forget_access_tokens();
+                }
+                (Asked::Refresh, ask(Method::GET, "/api/protected"), StatusCode::OK)
+            }
+            75..90 => {
+                let label = format!("label {}", self.dice.roll(u64::MAX));
+                let path = format!("/v1/devices/{}", entry.device);
+                let request = ask(Method::PATCH, &path).json(&json!({ "label": label }));
+                (Asked::Label(label), request, StatusCode::OK)
+            }
+            _ => (Asked::Logout, ask(Method::POST, "/v1/logout"), StatusCode::NO_CONTENT),
+        };
+        entry.asked = Some(asked);
+        let answer = wire.send(request).await?;
+        let status = answer.status();
+        if status == StatusCode::SERVICE_UNAVAILABLE && wire.killed.load(Ordering::SeqCst) {
+            return None;
+        }
+        // Somebody else made the upstream forget the renewed token, too: that is its own 401.
+        let upstreams = status == StatusCode::UNAUTHORIZED && !is_problem(&answer);
+        if status != expected && !upstreams {
+            panic!("{:?} was answered {status}: {:?}", entry, answer.text().await);
+        }
+        match entry.asked.take()? {
+            Asked::Refresh => {}
+            Asked::Label(label) => entry.label = Some(label),
+            Asked::Logout => entry.ended = true,
+        }
+        Some(())
+    }
+
+    pub async fn login(&mut self, wire: &Wire) -> Option<()> {
+        self.login_asked = true;
+        let body = json!({ "email": self.email, "password": PASSWORD });
+        let answer = wire.send(wire.ask(Method::POST, "/v1/login").json(&body)).await?;
+        if wire.killed.load(Ordering::SeqCst) && answer.status() != StatusCode::OK {
+            return None;
+        }
+        assert_eq!(answer.status(), StatusCode::OK);
+        let cookie = cookie_of(&answer).unwrap();
+        let device = device_of(&cookie).parse().unwrap();
+        self.entries.push(Entry::new(cookie, device));
+        self.login_asked = false;
+        Some(())
+    }
+
+    /// Checks every session against the ledger, and the list of devices against both; returns
+    /// how many sessions were interrupted, and goes on with those that work.
+    pub async fn check(mut self, wire: Wire, key: String) -> (Self, u64) {
+        let mut interrupted = 0;
+        let mut kept = Vec::new();
+        for mut entry in std::mem::take(&mut self.entries) {
+            let found = find(&wire, &entry).await;
+            match entry.judge(&found).unwrap_or_else(|broken| panic!("{broken}")) {
+                Fate::GoesOn => {
+                    if let Found::Alive { label } = found {
+                        entry.label = label;
+                    }
+                    entry.asked = None;
+                    kept.push(entry);
+                }
+                Fate::Ended => {}
+                Fate::Interrupted => interrupted += 1,
+            }
+        }
+        let query = [("email", &self.email)];
+        let devices = wire.ask(Method::GET, "/v1/admin/devices").query(&query).bearer_auth(key);
+        let devices: DevicesBody = wire.send(devices).await.unwrap().json().await.unwrap();
+        let known = |device| kept.iter().any(|entry| entry.device == device);
+        let strangers = devices.devices.iter().filter(|device| !known(device.device_id)).count();
+        assert_eq!(devices.devices.len() - strangers, kept.len(), "the list has what is there");
+        // A login that was stored and not answered may be there, whole.
+        assert!(
+            strangers <= usize::from(self.login_asked) + self.strangers,
+            "{strangers} strangers"
+        );
+        self.entries = kept;
+        (self.strangers, self.login_asked) = (strangers, false);
+        (self, interrupted)
+    }
+}
+
+/// What became of a session: used once more, with a token that the upstream has not seen.
+async fn find(wire: &Wire, entry: &Entry) -> Found {
+    let ask = |path: &str| wire.send(wire.ask(Method::GET, path).header("cookie", &entry.cookie));
+    let answer = ask("/api/protected").await.unwrap();
+    if answer.status() == StatusCode::OK {
+        let devices: DevicesBody = ask("/v1/devices").await.unwrap().json().await.unwrap();
+        let own = devices.devices.into_iter().find(|device| device.current).unwrap();
+        return Found::Alive { label: own.label };
+    }
+    assert!(is_problem(&answer), "the upstream refuses the token of {entry:?}");
+    let problem: Problem = answer.json().await.unwrap();
+    assert_eq!(problem.status, 401, "{problem:?}");
+    Found::Over { reason: problem.reason.unwrap_or_else(|| "unknown".to_owned()) }
+}
+
+fn is_problem(answer: &Response) -> bool {
+    answer.headers().get("content-type").is_some_and(|kind| kind == "application/problem+json")
+}
+
+pub const PASSWORD: &str = "right";
+const MOST_DEVICES: usize = 4;
