@@ -3,7 +3,7 @@
 //! `cargo bench -p tokenkeep-benches --bench engine`; `TOKENKEEP_BENCH_RECORDS=1000000` for the
 //! size of the targets.
 #![allow(missing_docs, reason = "criterion's macros declare functions")]
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a bench stops where it is wrong")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a bench stops where it is wrong")]
 
 use std::hint::black_box;
 use std::num::NonZeroUsize;

@@ -3,6 +3,7 @@
 //! `cargo bench -p tokenkeep-benches --bench http`
 #![allow(
     clippy::unwrap_used,
+    clippy::indexing_slicing,
     clippy::print_stdout,
     reason = "a bench prints, and stops where it is wrong"
 )]

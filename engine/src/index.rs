@@ -216,3 +216,27 @@ impl Index {
         (lists.counts, lists::Counts { rows: lists.counts.rows, ..found.counts })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokenkeep_core::codec::RecordHeader;
+
+    use super::*;
+    use crate::testing::record;
+
+    #[test]
+    fn a_record_that_was_superseded_while_it_was_read_is_not_cached() {
+        let index = Index::new(1 << 20);
+        let device = DeviceId::from_bytes([1; 16]);
+        let read = Arc::new(record(device, Timestamp::from_unix_seconds(1)));
+        let slot = |seq| Some(Slot::Live(LiveSlot::new(seq, &RecordHeader::of(&read), 0)));
+        index.publish().put(device, slot(2));
+        index.keep(device, 1, &read);
+        assert_eq!(index.cached(), (0, 0));
+        index.keep(device, 2, &read);
+        assert_eq!(index.cached().0, 1);
+        index.publish().put(device, None);
+        index.keep(device, 2, &read);
+        assert_eq!(index.cached(), (0, 0));
+    }
+}

@@ -10,7 +10,15 @@ use std::sync::Arc;
 pub use disk::Disk;
 pub use model::run_model;
 
-use crate::disk::{HEADERS, Medium};
+#[cfg(test)]
+use tokenkeep_core::{
+    AccessToken, ClientInfo, DeviceId, RefreshToken, Timestamp, TokenRecord, TokenType, Verifier,
+    Version,
+};
+
+use tokenkeep_core::codec::Header;
+
+use crate::disk::{BODIES, HEADERS, Medium};
 use crate::engine::Engine;
 use crate::open::{self, OpenError};
 use crate::options::Options;
@@ -26,14 +34,39 @@ pub fn open_on(disk: &Disk, options: Options) -> Result<Engine, OpenError> {
     Engine::start(opened, options)
 }
 
+/// A record that lives for an hour.
+#[cfg(test)]
+pub(crate) fn record(device: DeviceId, now: Timestamp) -> TokenRecord {
+    let hour = std::time::Duration::from_secs(3600);
+    TokenRecord {
+        device_id: device,
+        version: Version::FIRST,
+        verifier: Verifier::from_bytes([0; 32]),
+        email: "ada@example.org".parse().unwrap(),
+        token_type: TokenType::default(),
+        access_token: AccessToken::new("access").unwrap(),
+        access_issued_at: now,
+        access_expires_at: now + hour,
+        refresh_token: RefreshToken::new("refresh").unwrap(),
+        refresh_expires_at: now + hour,
+        created_at: now,
+        last_seen_at: now,
+        previous_visit_at: None,
+        absolute_expires_at: None,
+        idle_limit: None,
+        client: ClientInfo::default(),
+        label: None,
+        refresh_intent: None,
+    }
+}
+
 /// Holds what the engine counts against what is there.
 ///
 /// # Panics
 /// If it differs.
 pub fn check_counts(engine: &Engine) {
-    use redb::{ReadableDatabase as _, ReadableTableMetadata as _};
     let count = || {
-        let rows = engine.shared.disk.with(|db| Ok(db.begin_read()?.open_table(HEADERS)?.len()?));
+        let rows = engine.shared.disk.with(count_rows);
         let (counts, recounted) = engine.shared.index.recount();
         assert_eq!(counts, recounted, "counts and slots differ");
         match rows {
@@ -51,4 +84,21 @@ pub fn check_counts(engine: &Engine) {
         counted == there
     });
     assert!(agree, "rows that are counted, rows that are there: {:?}", count());
+}
+
+/// Counts the rows, each record with its body.
+fn count_rows(database: &redb::Database) -> Result<u64, redb::Error> {
+    use redb::{ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _};
+    let transaction = database.begin_read()?;
+    let (headers, bodies) = (transaction.open_table(HEADERS)?, transaction.open_table(BODIES)?);
+    let mut records = 0;
+    for row in headers.iter()? {
+        let (seq, header) = row?;
+        if let Ok(Header::Record(_)) = Header::decode(header.value()) {
+            records += 1;
+            assert!(bodies.get(seq.value())?.is_some(), "a record without its body");
+        }
+    }
+    assert_eq!(bodies.len()?, records, "bodies, records");
+    Ok(headers.len()?)
 }

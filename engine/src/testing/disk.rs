@@ -22,11 +22,22 @@ struct State {
     /// How many more writes are carried out before the power fails.
     writes_left: Option<u64>,
     has_crashed: bool,
-    fails_next_sync: bool,
+    next_sync: Sync,
     /// Writes that end behind it do not fit.
     capacity: Option<u64>,
     /// Counts power losses: a handle from before one is dead.
     life: u64,
+}
+
+/// How a sync goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Sync {
+    #[default]
+    Works,
+    /// It fails, and what was written is gone.
+    Loses,
+    /// It fails, and what was written is there.
+    Keeps,
 }
 
 #[derive(Clone, Debug)]
@@ -58,9 +69,9 @@ impl Disk {
         self.state().has_crashed
     }
 
-    /// Lets the next sync fail, and lose what it should have made durable.
-    pub fn fail_next_sync(&self) {
-        self.state().fails_next_sync = true;
+    /// Lets the next sync fail. What it should have made durable is lost, or there all the same.
+    pub fn fail_next_sync(&self, loses: bool) {
+        self.state().next_sync = if loses { Sync::Loses } else { Sync::Keeps };
     }
 
     /// Lets nothing be written behind the last byte that is there plus `bytes`; `None` lifts it.
@@ -83,7 +94,7 @@ impl Disk {
             }
         }
         state.seen = state.synced.clone();
-        (state.has_crashed, state.writes_left, state.fails_next_sync) = (false, None, false);
+        (state.has_crashed, state.writes_left, state.next_sync) = (false, None, Sync::Works);
         state.life += 1;
     }
 
@@ -182,14 +193,15 @@ impl StorageBackend for Backend {
     fn sync_data(&self) -> Result<(), io::Error> {
         let mut state = self.changing()?;
         let unsynced = std::mem::take(&mut state.unsynced);
-        if std::mem::take(&mut state.fails_next_sync) {
+        let sync = std::mem::take(&mut state.next_sync);
+        if sync == Sync::Loses {
             state.seen = state.synced.clone();
             return Err(io::Error::other("the sync failed"));
         }
         for change in unsynced {
             change.apply(&mut state.synced);
         }
-        Ok(())
+        if sync == Sync::Works { Ok(()) } else { Err(io::Error::other("the sync failed")) }
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> Result<(), io::Error> {

@@ -224,39 +224,13 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
-    use tokenkeep_core::{
-        AccessToken, ClientInfo, Clock as _, Insert, KeyRing, ManualClock, RefreshToken,
-        TokenRecord, TokenType, Verifier, Version,
-    };
+    use tokenkeep_core::{Clock as _, Insert, KeyRing, ManualClock};
 
     use super::*;
-    use crate::testing::{Disk, open_on};
+    use crate::testing::{Disk, open_on, record};
     use crate::{Engine, Options};
 
     const HOUR: Duration = Duration::from_secs(3600);
-
-    fn record(device: DeviceId, now: Timestamp) -> TokenRecord {
-        TokenRecord {
-            device_id: device,
-            version: Version::FIRST,
-            verifier: Verifier::from_bytes([0; 32]),
-            email: "ada@example.org".parse().unwrap(),
-            token_type: TokenType::default(),
-            access_token: AccessToken::new("access").unwrap(),
-            access_issued_at: now,
-            access_expires_at: now + HOUR,
-            refresh_token: RefreshToken::new("refresh").unwrap(),
-            refresh_expires_at: now + HOUR,
-            created_at: now,
-            last_seen_at: now,
-            previous_visit_at: None,
-            absolute_expires_at: None,
-            idle_limit: None,
-            client: ClientInfo::default(),
-            label: None,
-            refresh_intent: None,
-        }
-    }
 
     /// An engine with one record that is certainly dead, and the time at which it was not.
     fn with_a_dead_record(device: DeviceId) -> (Engine, Timestamp) {

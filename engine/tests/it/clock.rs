@@ -1,6 +1,6 @@
 //! A wall clock that leaps makes sessions invisible for a while, and destroys nothing.
 
-use crate::support::{DAY, HOUR, Place, ended, live, log_in};
+use crate::support::{DAY, HOUR, Place, device, ended, live, log_in, login, record};
 
 #[test]
 fn a_clock_that_leaps_ahead_destroys_nothing() {
@@ -58,4 +58,23 @@ fn an_hour_later_it_is_a_new_day_for_a_machine_that_slept() {
     engine.blocking().flush().unwrap();
     place.clock.advance(30 * DAY);
     assert_eq!(engine.blocking().purge_expired(10, place.now()).unwrap(), 1);
+}
+
+#[test]
+fn a_session_that_is_used_while_the_clock_is_back_counts_again() {
+    let place = Place::new();
+    let engine = place.open();
+    let now = place.now();
+    let mut record = record(1, now);
+    record.idle_limit = Some(HOUR);
+    engine.blocking().insert(login(record), now).unwrap();
+    place.clock.advance(2 * HOUR);
+    engine.blocking().purge_expired(0, place.now()).unwrap();
+    assert_eq!(engine.blocking().stats(place.now()).unwrap().devices, 0);
+    place.clock.leap_to(now + HOUR / 2);
+    engine.blocking().touch(device(1), place.now()).unwrap();
+    assert_eq!(live(&engine, 1, place.now()).last_seen_at, now + HOUR / 2);
+    let stats = engine.blocking().stats(place.now()).unwrap();
+    assert_eq!((stats.devices, stats.users), (1, 1));
+    tokenkeep::testing::check_counts(&engine);
 }

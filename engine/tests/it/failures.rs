@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use tokenkeep::testing::{Disk, check_counts, open_on};
 use tokenkeep::{
-    Durability, EndReason, Engine, KeyRing, ManualClock, Options, ReplaceOutcome, StoreError,
-    Timestamp, Tokens, Version,
+    Durability, EndReason, Engine, KeyRing, ManualClock, OpenError, Options, ReplaceOutcome,
+    StoreError, Timestamp, Tokens, Version,
 };
 
 use crate::support::{HOUR, device, email, ended, live, log_in, login, record};
@@ -104,7 +104,7 @@ fn a_failed_sync_fails_the_write_and_the_next_one_works() {
     let machine = Machine::new();
     let engine = machine.open(Options::new());
     log_in(&engine, 1, machine.now);
-    machine.disk.fail_next_sync();
+    machine.disk.fail_next_sync(true);
     let failed = engine.blocking().insert(login(record(2, machine.now)), machine.now);
     let error = failed.unwrap_err();
     assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
@@ -116,6 +116,42 @@ fn a_failed_sync_fails_the_write_and_the_next_one_works() {
 }
 
 #[test]
+fn a_write_that_failed_and_is_there_all_the_same_is_there_whole() {
+    let machine = Machine::new();
+    let engine = machine.open(Options::new());
+    log_in(&engine, 1, machine.now);
+    machine.disk.fail_next_sync(false);
+    engine.blocking().insert(login(record(2, machine.now)), machine.now).unwrap_err();
+    wait_until_writable(&engine);
+    // The file decides, and it does so at once: not only when it is opened the next time.
+    live(&engine, 2, machine.now);
+    check_counts(&engine);
+    log_in(&engine, 3, machine.now);
+    drop(engine);
+    let engine = machine.open(Options::new());
+    for n in 1..=3 {
+        live(&engine, n, machine.now);
+    }
+}
+
+#[test]
+fn a_store_that_was_not_closed_does_not_open_with_another_ring() {
+    let mut machine = Machine::new();
+    let engine = machine.open(Options::new());
+    log_in(&engine, 1, machine.now);
+    machine.disk.crash_after(0);
+    engine.blocking().insert(login(record(2, machine.now)), machine.now).unwrap_err();
+    drop(engine);
+    machine.disk.restart(0);
+    let ring = std::mem::replace(&mut machine.ring, KeyRing::generate().unwrap());
+    let options = Options::new().key_ring(machine.ring.clone());
+    let refused = open_on(&machine.disk, options).unwrap_err();
+    assert!(matches!(refused, OpenError::WrongKeyRing { .. }), "{refused}");
+    machine.ring = ring;
+    live(&machine.open(Options::new()), 1, machine.now);
+}
+
+#[test]
 fn a_lease_survives_the_repair_of_its_store() {
     let machine = Machine::new();
     let engine = machine.open(Options::new());
@@ -123,7 +159,7 @@ fn a_lease_survives_the_repair_of_its_store() {
     let until = machine.now + HOUR;
     let holder = crate::support::holder(1);
     engine.blocking().lease(device(1), Version::FIRST, holder, until, machine.now).unwrap();
-    machine.disk.fail_next_sync();
+    machine.disk.fail_next_sync(true);
     engine.blocking().insert(login(record(2, machine.now)), machine.now).unwrap_err();
     wait_until_writable(&engine);
     assert!(live(&engine, 1, machine.now).refresh_intent.unwrap().is_held(machine.now));

@@ -86,7 +86,7 @@ impl Driver {
             16 => self.upkeep(input),
             17 => self.reopen(),
             18 => self.disk.crash_after(u64::from(input.next() % 64)),
-            _ => self.disk.fail_next_sync(),
+            _ => self.disk.fail_next_sync(input.next() & 1 == 1),
         }
         if !self.disk.has_crashed() {
             self.compare();
