@@ -1,12 +1,18 @@
 //! The one file, its tables, and the handle that can be closed and opened again under readers.
 
+mod snapshot;
+
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use redb::{
-    Builder, Database, DatabaseError, ReadOnlyTable, ReadableDatabase as _, TableDefinition,
+    Builder, Database, DatabaseError, ReadableDatabase as _, StorageError, TableDefinition,
 };
+
+use snapshot::Headers;
+pub(crate) use snapshot::Snapshot;
 
 /// Sequence number to header; see [`tokenkeep_core::codec`].
 pub(crate) const HEADERS: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("headers");
@@ -68,43 +74,45 @@ impl Disk {
     pub(crate) fn reopen(&self) -> Result<(), DatabaseError> {
         let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
         // The lock on the file must be given up before it can be taken.
-        drop(database.take());
-        *database = Some(self.open_database()?);
+        drop_quietly(database.take());
+        *database = Some(guarded(|| self.open_database())?);
         Ok(())
     }
 
     /// Closes the database for good.
     pub(crate) fn close(&self) -> Result<(), DatabaseError> {
         let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
-        database.take().map_or(Ok(()), Database::close)
+        let database = database.take();
+        guarded(|| database.map_or(Ok(()), Database::close))
     }
 
     /// Gives free pages back to the file system.
     pub(crate) fn compact(&self) -> Result<(), redb::Error> {
         let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
         let database = database.as_mut().ok_or(redb::Error::DatabaseClosed)?;
-        database.compact()?;
-        Ok(())
+        guarded(|| Ok(database.compact().map(|_| ())?))
     }
 
-    /// Works with the open database.
+    /// Works with the open database. What is damaged can make redb panic; that is an error here.
     pub(crate) fn with<T>(
         &self,
         work: impl FnOnce(&Database) -> Result<T, redb::Error>,
     ) -> Result<T, redb::Error> {
         let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
-        work(database.as_ref().ok_or(redb::Error::DatabaseClosed)?)
+        let database = database.as_ref().ok_or(redb::Error::DatabaseClosed)?;
+        guarded(|| work(database))
     }
 
     /// The rows as they are at this instant.
     pub(crate) fn snapshot(&self) -> Result<Snapshot<'_>, redb::Error> {
         let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
-        let transaction = database.as_ref().ok_or(redb::Error::DatabaseClosed)?.begin_read()?;
-        Ok(Snapshot {
-            headers: transaction.open_table(HEADERS)?,
-            bodies: transaction.open_table(BODIES)?,
-            _database: database,
-        })
+        let open = database.as_ref().ok_or(redb::Error::DatabaseClosed)?;
+        let (headers, bodies) = guarded(|| {
+            let transaction = open.begin_read()?;
+            let headers = transaction.open_table(HEADERS)?;
+            Ok::<_, redb::Error>((headers, transaction.open_table(BODIES)?))
+        })?;
+        Ok(Snapshot { headers: Headers(headers), bodies, _database: database })
     }
 
     /// The size of the file in bytes; 0 if it is no file.
@@ -128,22 +136,22 @@ impl Disk {
     }
 }
 
-/// The rows at one instant.
-pub(crate) struct Snapshot<'a> {
-    pub(crate) headers: ReadOnlyTable<u64, &'static [u8]>,
-    bodies: ReadOnlyTable<u64, &'static [u8]>,
-    /// Dropped last: while it is held, the database is not closed.
-    _database: RwLockReadGuard<'a, Option<Database>>,
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let database = self.database.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        drop_quietly(database);
+    }
 }
 
-impl Snapshot<'_> {
-    /// The header in row `seq`.
-    pub(crate) fn header(&self, seq: u64) -> Result<Option<Vec<u8>>, redb::Error> {
-        Ok(self.headers.get(seq)?.map(|row| row.value().to_vec()))
-    }
+/// Calls redb. It trusts what it reads, and may panic if that was changed behind its back: one
+/// damaged page must not take the thread with it.
+fn guarded<T, E: From<StorageError>>(work: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+    catch_unwind(AssertUnwindSafe(work))
+        .unwrap_or_else(|_| Err(StorageError::Corrupted("a page makes no sense".into()).into()))
+}
 
-    /// The body in row `seq`.
-    pub(crate) fn body(&self, seq: u64) -> Result<Option<Vec<u8>>, redb::Error> {
-        Ok(self.bodies.get(seq)?.map(|row| row.value().to_vec()))
-    }
+/// Dropping a database writes to it, which may go wrong as everything else.
+fn drop_quietly(database: Option<Database>) {
+    // Nobody waits for it: whatever must be on the disk was committed.
+    let _ = catch_unwind(AssertUnwindSafe(|| drop(database)));
 }

@@ -87,6 +87,14 @@ impl Disk {
         state.life += 1;
     }
 
+    /// Changes what is on the disk behind the back of whoever has it open.
+    pub fn damage(&self, change: impl FnOnce(&mut Vec<u8>)) {
+        let mut state = self.state();
+        change(&mut state.seen);
+        state.synced = state.seen.clone();
+        state.unsynced.clear();
+    }
+
     /// Everything that is on the disk.
     #[must_use]
     pub fn bytes(&self) -> Vec<u8> {
