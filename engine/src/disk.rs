@@ -3,9 +3,10 @@
 mod snapshot;
 
 use std::fmt;
+use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use redb::{
     Builder, Database, DatabaseError, ReadableDatabase as _, StorageError, TableDefinition,
@@ -37,6 +38,16 @@ pub(crate) enum Medium {
 pub(crate) type OpenMedium =
     Arc<dyn Fn(&mut Builder) -> Result<Database, DatabaseError> + Send + Sync>;
 
+impl Medium {
+    /// Where the file is; a made up name if it is none.
+    pub(crate) fn path(&self) -> &Path {
+        match self {
+            Self::File(path) => path,
+            Self::Custom(_) => Path::new("custom medium"),
+        }
+    }
+}
+
 impl fmt::Debug for Medium {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -56,16 +67,25 @@ pub(crate) struct Disk {
     cache_bytes: usize,
     verify: bool,
     database: RwLock<Option<Database>>,
+    /// Keeps others out of the directory, even while the database is opened anew.
+    lock: Mutex<Option<File>>,
 }
 
 impl Disk {
     /// Opens what is there.
     pub(crate) fn open(
         medium: Medium,
+        lock: Option<File>,
         cache_bytes: usize,
         verify: bool,
     ) -> Result<Self, DatabaseError> {
-        let disk = Self { medium, cache_bytes, verify, database: RwLock::new(None) };
+        let disk = Self {
+            medium,
+            cache_bytes,
+            verify,
+            database: RwLock::new(None),
+            lock: Mutex::new(lock),
+        };
         disk.reopen()?;
         Ok(disk)
     }
@@ -83,7 +103,9 @@ impl Disk {
     pub(crate) fn close(&self) -> Result<(), DatabaseError> {
         let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
         let database = database.take();
-        guarded(|| database.map_or(Ok(()), Database::close))
+        let closed = guarded(|| database.map_or(Ok(()), Database::close));
+        drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner).take());
+        closed
     }
 
     /// Gives free pages back to the file system.
@@ -113,6 +135,11 @@ impl Disk {
             Ok::<_, redb::Error>((headers, transaction.open_table(BODIES)?))
         })?;
         Ok(Snapshot { headers: Headers(headers), bodies, _database: database })
+    }
+
+    /// Where the file is.
+    pub(crate) fn path(&self) -> &Path {
+        self.medium.path()
     }
 
     /// The size of the file in bytes; 0 if it is no file.
