@@ -31,12 +31,16 @@ pub(crate) enum Medium {
         not(any(test, feature = "testing")),
         expect(dead_code, reason = "tests alone bring a medium of their own")
     )]
-    Custom(OpenMedium),
+    Custom(Arc<dyn CustomMedium>),
 }
 
-/// Opens the database of a [`Medium::Custom`].
-pub(crate) type OpenMedium =
-    Arc<dyn Fn(&mut Builder) -> Result<Database, DatabaseError> + Send + Sync>;
+/// A medium that is no file.
+pub(crate) trait CustomMedium: Send + Sync {
+    /// As [`Medium::forget_cached`].
+    fn forget_cached(&self);
+    /// Opens the database, or makes one.
+    fn open(&self, builder: &mut Builder) -> Result<Database, DatabaseError>;
+}
 
 impl Medium {
     /// Where the file is; a made up name if it is none.
@@ -44,6 +48,16 @@ impl Medium {
         match self {
             Self::File(path) => path,
             Self::Custom(_) => Path::new("custom medium"),
+        }
+    }
+
+    /// Lets the operating system forget what it keeps in memory of the file, so that what is read
+    /// is what is on the disk. After a failed sync some systems show pages that are not there,
+    /// and never write them: a commit that is seen in this way goes with the power.
+    pub(crate) fn forget_cached(&self) {
+        match self {
+            Self::File(path) => forget_cached(path),
+            Self::Custom(medium) => medium.forget_cached(),
         }
     }
 }
@@ -151,6 +165,7 @@ impl Disk {
     }
 
     fn open_database(&self) -> Result<Database, DatabaseError> {
+        self.medium.forget_cached();
         let mut builder = Builder::new();
         builder.set_cache_size(self.cache_bytes).set_check_integrity_on_open(self.verify);
         builder.set_repair_callback(|progress| {
@@ -158,10 +173,27 @@ impl Disk {
         });
         match &self.medium {
             Medium::File(path) => builder.open(path),
-            Medium::Custom(open) => open(&mut builder),
+            Medium::Custom(medium) => medium.open(&mut builder),
         }
     }
 }
+
+#[cfg(target_os = "linux")]
+fn forget_cached(path: &Path) {
+    let forget = || -> std::io::Result<()> {
+        let file = File::open(path)?;
+        // What still waits to be written cannot be forgotten. That this fails is no news: then
+        // it is not on the disk, and is not seen any more below.
+        let _ = file.sync_data();
+        Ok(rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed)?)
+    };
+    if let Err(error) = forget() {
+        tracing::warn!(path = %path.display(), %error, "the file is read as the cache has it");
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn forget_cached(_path: &Path) {}
 
 impl Drop for Disk {
     fn drop(&mut self) {

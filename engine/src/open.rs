@@ -78,6 +78,7 @@ fn open(
     // redb trusts a file that was closed properly, and may panic if it was changed since.
     let attempt = std::panic::AssertUnwindSafe(|| {
         if let Medium::File(path) = &medium {
+            medium.forget_cached();
             look(path, &ring)?;
         }
         let disk = open_disk(medium, lock, options, verify)?;

@@ -3,7 +3,9 @@
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use redb::StorageBackend;
+use redb::{Builder, Database, DatabaseError, StorageBackend};
+
+use crate::disk::CustomMedium;
 
 /// A disk in memory. Cloning gives another handle to the same one.
 #[derive(Clone, Debug, Default)]
@@ -23,6 +25,9 @@ struct State {
     writes_left: Option<u64>,
     has_crashed: bool,
     fails_next_sync: bool,
+    /// Whether what a failed sync loses is seen until the cache is dropped.
+    shows_what_is_lost: bool,
+    fails_reads: bool,
     /// Writes that end behind it do not fit.
     capacity: Option<u64>,
     /// Counts power losses: a handle from before one is dead.
@@ -63,6 +68,18 @@ impl Disk {
         self.state().fails_next_sync = true;
     }
 
+    /// As [`Disk::fail_next_sync`], but what is lost is seen until the cache is dropped or the power
+    /// fails, as ext4 has it.
+    pub fn fail_next_sync_unseen(&self) {
+        let mut state = self.state();
+        (state.fails_next_sync, state.shows_what_is_lost) = (true, true);
+    }
+
+    /// Lets every read fail, or lifts it.
+    pub fn fail_reads(&self, fails: bool) {
+        self.state().fails_reads = fails;
+    }
+
     /// Lets nothing be written behind the last byte that is there plus `bytes`; `None` lifts it.
     pub fn limit_growth(&self, bytes: Option<u64>) {
         let mut state = self.state();
@@ -101,12 +118,22 @@ impl Disk {
         self.state().seen.clone()
     }
 
-    pub(super) fn backend(&self) -> impl StorageBackend {
-        Backend { life: self.state().life, disk: self.clone() }
-    }
-
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl CustomMedium for Disk {
+    fn forget_cached(&self) {
+        let mut state = self.state();
+        let mut image = state.synced.clone();
+        state.unsynced.iter().for_each(|change| change.apply(&mut image));
+        state.seen = image;
+    }
+
+    fn open(&self, builder: &mut Builder) -> Result<Database, DatabaseError> {
+        let life = self.state().life;
+        builder.create_with_backend(Backend { life, disk: self.clone() })
     }
 }
 
@@ -177,6 +204,9 @@ impl StorageBackend for Backend {
 
     fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), io::Error> {
         let state = self.live()?;
+        if state.fails_reads {
+            return Err(io::Error::other("the read failed"));
+        }
         let start = usize::try_from(offset).unwrap_or(usize::MAX);
         let bytes = state.seen.get(start..).and_then(|bytes| bytes.get(..out.len()));
         out.copy_from_slice(bytes.ok_or(io::ErrorKind::UnexpectedEof)?);
@@ -191,7 +221,9 @@ impl StorageBackend for Backend {
         let mut state = self.changing()?;
         let unsynced = std::mem::take(&mut state.unsynced);
         if std::mem::take(&mut state.fails_next_sync) {
-            state.seen = state.synced.clone();
+            if !std::mem::take(&mut state.shows_what_is_lost) {
+                state.seen = state.synced.clone();
+            }
             return Err(io::Error::other("the sync failed"));
         }
         for change in unsynced {

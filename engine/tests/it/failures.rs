@@ -120,6 +120,41 @@ fn a_failed_sync_fails_the_write_and_the_next_one_works() {
 }
 
 #[test]
+fn a_failed_sync_and_a_power_loss_lose_nothing_that_was_acknowledged() {
+    for seed in 0..10 {
+        let machine = Machine::new();
+        let engine = machine.open(Options::new());
+        (0..5).for_each(|n| drop(log_in(&engine, n, machine.now)));
+        machine.disk.fail_next_sync_unseen();
+        engine.blocking().insert(login(record(5, machine.now)), machine.now).unwrap_err();
+        wait_until_writable(&engine);
+        assert_eq!(ended(&engine, 5, machine.now), "absent", "it is not on the disk");
+        (6..10).for_each(|n| drop(log_in(&engine, n, machine.now)));
+        machine.disk.crash_after(0);
+        drop(engine);
+        machine.disk.restart(seed);
+        let engine = machine.open(Options::new());
+        for n in (0..5).chain(6..10) {
+            live(&engine, n, machine.now);
+        }
+        check_counts(&engine);
+    }
+}
+
+#[test]
+fn a_disk_that_does_not_read_is_no_damaged_file() {
+    let machine = Machine::new();
+    let engine = machine.open(Options::new());
+    log_in(&engine, 1, machine.now);
+    engine.blocking().close().unwrap();
+    machine.disk.fail_reads(true);
+    let error = machine.try_open(Options::new()).unwrap_err();
+    assert!(matches!(error, OpenError::Inaccessible { .. }), "{error:?}");
+    machine.disk.fail_reads(false);
+    live(&machine.open(Options::new()), 1, machine.now);
+}
+
+#[test]
 fn a_lease_survives_the_repair_of_its_store() {
     let machine = Machine::new();
     let engine = machine.open(Options::new());

@@ -1,6 +1,8 @@
 //! What is refused at opening, and that it is left as it was.
 
 use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use redb::{Database, ReadableDatabase as _, TableDefinition};
 use tokenkeep::{Engine, KeyRing, Lookup, OpenError};
@@ -263,4 +265,48 @@ fn a_store_behind_a_link_is_opened() {
     fs::remove_file(place.file()).unwrap();
     std::os::unix::fs::symlink(&target, place.file()).unwrap();
     live(&place.open(), 1, place.now());
+}
+
+/// Counts what opening warns of.
+#[derive(Clone, Default)]
+struct Warnings(Arc<AtomicUsize>);
+
+impl tracing::Subscriber for Warnings {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        *metadata.level() == tracing::Level::WARN
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        // What is said of modes depends on where the tests run.
+        if event.metadata().target() == "tokenkeep::open" {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+#[test]
+fn a_fresh_store_beside_an_old_key_ring_is_warned_of() {
+    let warnings_of_opening = |place: &Place| {
+        let warnings = Warnings::default();
+        let counted = warnings.clone();
+        tracing::subscriber::with_default(counted, || drop(place.open()));
+        warnings.0.load(Ordering::Relaxed)
+    };
+    assert_eq!(warnings_of_opening(&closed_store()), 0);
+    assert_eq!(warnings_of_opening(&Place::new()), 0);
+    let emptied = closed_store();
+    fs::remove_file(emptied.file()).unwrap();
+    assert_eq!(warnings_of_opening(&emptied), 1);
 }
