@@ -1,12 +1,19 @@
 //! The one file, its tables, and the handle that can be closed and opened again under readers.
 
+mod snapshot;
+
 use std::fmt;
-use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use redb::{
-    Builder, Database, DatabaseError, ReadOnlyTable, ReadableDatabase as _, TableDefinition,
+    Builder, Database, DatabaseError, ReadableDatabase as _, StorageError, TableDefinition,
 };
+
+use snapshot::Headers;
+pub(crate) use snapshot::Snapshot;
 
 /// Sequence number to header; see [`tokenkeep_core::codec`].
 pub(crate) const HEADERS: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("headers");
@@ -24,12 +31,36 @@ pub(crate) enum Medium {
         not(any(test, feature = "testing")),
         expect(dead_code, reason = "tests alone bring a medium of their own")
     )]
-    Custom(OpenMedium),
+    Custom(Arc<dyn CustomMedium>),
 }
 
-/// Opens the database of a [`Medium::Custom`].
-pub(crate) type OpenMedium =
-    Arc<dyn Fn(&mut Builder) -> Result<Database, DatabaseError> + Send + Sync>;
+/// A medium that is no file.
+pub(crate) trait CustomMedium: Send + Sync {
+    /// As [`Medium::forget_cached`].
+    fn forget_cached(&self);
+    /// Opens the database, or makes one.
+    fn open(&self, builder: &mut Builder) -> Result<Database, DatabaseError>;
+}
+
+impl Medium {
+    /// Where the file is; a made up name if it is none.
+    pub(crate) fn path(&self) -> &Path {
+        match self {
+            Self::File(path) => path,
+            Self::Custom(_) => Path::new("custom medium"),
+        }
+    }
+
+    /// Lets the operating system forget what it keeps in memory of the file, so that what is read
+    /// is what is on the disk. After a failed sync some systems show pages that are not there,
+    /// and never write them: a commit that is seen in this way goes with the power.
+    pub(crate) fn forget_cached(&self) {
+        match self {
+            Self::File(path) => forget_cached(path),
+            Self::Custom(medium) => medium.forget_cached(),
+        }
+    }
+}
 
 impl fmt::Debug for Medium {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -50,16 +81,25 @@ pub(crate) struct Disk {
     cache_bytes: usize,
     verify: bool,
     database: RwLock<Option<Database>>,
+    /// Keeps others out of the directory, even while the database is opened anew.
+    lock: Mutex<Option<File>>,
 }
 
 impl Disk {
     /// Opens what is there.
     pub(crate) fn open(
         medium: Medium,
+        lock: Option<File>,
         cache_bytes: usize,
         verify: bool,
     ) -> Result<Self, DatabaseError> {
-        let disk = Self { medium, cache_bytes, verify, database: RwLock::new(None) };
+        let disk = Self {
+            medium,
+            cache_bytes,
+            verify,
+            database: RwLock::new(None),
+            lock: Mutex::new(lock),
+        };
         disk.reopen()?;
         Ok(disk)
     }
@@ -68,43 +108,52 @@ impl Disk {
     pub(crate) fn reopen(&self) -> Result<(), DatabaseError> {
         let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
         // The lock on the file must be given up before it can be taken.
-        drop(database.take());
-        *database = Some(self.open_database()?);
+        drop_quietly(database.take());
+        *database = Some(guarded(|| self.open_database())?);
         Ok(())
     }
 
     /// Closes the database for good.
     pub(crate) fn close(&self) -> Result<(), DatabaseError> {
         let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
-        database.take().map_or(Ok(()), Database::close)
+        let database = database.take();
+        let closed = guarded(|| database.map_or(Ok(()), Database::close));
+        drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner).take());
+        closed
     }
 
     /// Gives free pages back to the file system.
     pub(crate) fn compact(&self) -> Result<(), redb::Error> {
         let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
         let database = database.as_mut().ok_or(redb::Error::DatabaseClosed)?;
-        database.compact()?;
-        Ok(())
+        guarded(|| Ok(database.compact().map(|_| ())?))
     }
 
-    /// Works with the open database.
+    /// Works with the open database. What is damaged can make redb panic; that is an error here.
     pub(crate) fn with<T>(
         &self,
         work: impl FnOnce(&Database) -> Result<T, redb::Error>,
     ) -> Result<T, redb::Error> {
         let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
-        work(database.as_ref().ok_or(redb::Error::DatabaseClosed)?)
+        let database = database.as_ref().ok_or(redb::Error::DatabaseClosed)?;
+        guarded(|| work(database))
     }
 
     /// The rows as they are at this instant.
     pub(crate) fn snapshot(&self) -> Result<Snapshot<'_>, redb::Error> {
         let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
-        let transaction = database.as_ref().ok_or(redb::Error::DatabaseClosed)?.begin_read()?;
-        Ok(Snapshot {
-            headers: transaction.open_table(HEADERS)?,
-            bodies: transaction.open_table(BODIES)?,
-            _database: database,
-        })
+        let open = database.as_ref().ok_or(redb::Error::DatabaseClosed)?;
+        let (headers, bodies) = guarded(|| {
+            let transaction = open.begin_read()?;
+            let headers = transaction.open_table(HEADERS)?;
+            Ok::<_, redb::Error>((headers, transaction.open_table(BODIES)?))
+        })?;
+        Ok(Snapshot { headers: Headers(headers), bodies, _database: database })
+    }
+
+    /// Where the file is.
+    pub(crate) fn path(&self) -> &Path {
+        self.medium.path()
     }
 
     /// The size of the file in bytes; 0 if it is no file.
@@ -116,6 +165,7 @@ impl Disk {
     }
 
     fn open_database(&self) -> Result<Database, DatabaseError> {
+        self.medium.forget_cached();
         let mut builder = Builder::new();
         builder.set_cache_size(self.cache_bytes).set_check_integrity_on_open(self.verify);
         builder.set_repair_callback(|progress| {
@@ -123,27 +173,44 @@ impl Disk {
         });
         match &self.medium {
             Medium::File(path) => builder.open(path),
-            Medium::Custom(open) => open(&mut builder),
+            Medium::Custom(medium) => medium.open(&mut builder),
         }
     }
 }
 
-/// The rows at one instant.
-pub(crate) struct Snapshot<'a> {
-    pub(crate) headers: ReadOnlyTable<u64, &'static [u8]>,
-    bodies: ReadOnlyTable<u64, &'static [u8]>,
-    /// Dropped last: while it is held, the database is not closed.
-    _database: RwLockReadGuard<'a, Option<Database>>,
+#[cfg(target_os = "linux")]
+fn forget_cached(path: &Path) {
+    let forget = || -> std::io::Result<()> {
+        let file = File::open(path)?;
+        // What still waits to be written cannot be forgotten. That this fails is no news: then
+        // it is not on the disk, and is not seen any more below.
+        let _ = file.sync_data();
+        Ok(rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed)?)
+    };
+    if let Err(error) = forget() {
+        tracing::warn!(path = %path.display(), %error, "the file is read as the cache has it");
+    }
 }
 
-impl Snapshot<'_> {
-    /// The header in row `seq`.
-    pub(crate) fn header(&self, seq: u64) -> Result<Option<Vec<u8>>, redb::Error> {
-        Ok(self.headers.get(seq)?.map(|row| row.value().to_vec()))
-    }
+#[cfg(not(target_os = "linux"))]
+fn forget_cached(_path: &Path) {}
 
-    /// The body in row `seq`.
-    pub(crate) fn body(&self, seq: u64) -> Result<Option<Vec<u8>>, redb::Error> {
-        Ok(self.bodies.get(seq)?.map(|row| row.value().to_vec()))
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let database = self.database.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        drop_quietly(database);
     }
+}
+
+/// Calls redb. It trusts what it reads, and may panic if that was changed behind its back: one
+/// damaged page must not take the thread with it.
+fn guarded<T, E: From<StorageError>>(work: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+    catch_unwind(AssertUnwindSafe(work))
+        .unwrap_or_else(|_| Err(StorageError::Corrupted("a page makes no sense".into()).into()))
+}
+
+/// Dropping a database writes to it, which may go wrong as everything else.
+fn drop_quietly(database: Option<Database>) {
+    // Nobody waits for it: whatever must be on the disk was committed.
+    let _ = catch_unwind(AssertUnwindSafe(|| drop(database)));
 }

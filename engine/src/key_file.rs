@@ -5,7 +5,7 @@ use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use tokenkeep_core::keyring::InvalidKeyRing;
-use tokenkeep_core::{KeyRing, RandomUnavailable};
+use tokenkeep_core::{KeyRing, RandomUnavailable, StoreId};
 use zeroize::Zeroizing;
 
 /// Why the file of a key ring cannot be used.
@@ -44,19 +44,20 @@ pub enum KeyFileError {
 /// [`KeyFileError`]; an existing file is never changed.
 pub fn open_or_create(path: &Path) -> Result<KeyRing, KeyFileError> {
     let inaccessible = |cause| KeyFileError::Inaccessible { path: path.to_owned(), cause };
-    match read(path) {
-        Ok(text) => {
-            warn_if_loose(path);
-            KeyRing::parse(&text)
-                .map_err(|cause| KeyFileError::Invalid { path: path.to_owned(), cause })
-        }
+    let text = match read(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let ring = KeyRing::generate().map_err(KeyFileError::Random)?;
-            create(path, &ring).map_err(inaccessible)?;
-            Ok(ring)
+            match create(path, &ring) {
+                // Another process was faster: its ring is the one that counts.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => read(path),
+                made => return made.map(|()| ring).map_err(inaccessible),
+            }
         }
-        Err(error) => Err(inaccessible(error)),
-    }
+        read => read,
+    };
+    let text = text.map_err(inaccessible)?;
+    warn_if_loose(path);
+    KeyRing::parse(&text).map_err(|cause| KeyFileError::Invalid { path: path.to_owned(), cause })
 }
 
 /// Puts `ring` in place of what the file `path` holds, at once: a crash leaves one or the other.
@@ -64,9 +65,12 @@ pub fn open_or_create(path: &Path) -> Result<KeyRing, KeyFileError> {
 /// # Errors
 /// What the operating system says.
 pub fn replace(path: &Path, ring: &KeyRing) -> io::Result<()> {
-    let unfinished = unfinished(path);
-    write_private(&unfinished, ring)?;
-    fs::rename(&unfinished, path)?;
+    let unfinished = unfinished(path)?;
+    let replaced = write_private(&unfinished, ring).and_then(|()| fs::rename(&unfinished, path));
+    if replaced.is_err() {
+        remove_if_there(&unfinished)?;
+    }
+    replaced?;
     sync_directory(parent(path))
 }
 
@@ -99,23 +103,56 @@ pub(crate) fn warn_if_loose(path: &Path) {
 #[cfg(not(unix))]
 pub(crate) fn warn_if_loose(_path: &Path) {}
 
-/// A hard link, unlike a rename, fails if another process was faster.
+/// Makes the file `path`; fails if there is one.
 fn create(path: &Path, ring: &KeyRing) -> io::Result<()> {
-    let unfinished = unfinished(path);
-    write_private(&unfinished, ring)?;
-    fs::hard_link(&unfinished, path)?;
-    fs::remove_file(&unfinished)?;
-    sync_directory(parent(path))
+    let unfinished = unfinished(path)?;
+    let made = write_private(&unfinished, ring).and_then(|()| publish(&unfinished, path));
+    if made.is_err() {
+        remove_if_there(&unfinished)?;
+    }
+    // Whoever was faster may not have come so far yet.
+    sync_directory(parent(path))?;
+    made
+}
+
+/// Gives the finished file `unfinished` its name; fails if something has that name already.
+pub(crate) fn publish(unfinished: &Path, path: &Path) -> io::Result<()> {
+    match fs::hard_link(unfinished, path) {
+        Ok(()) => fs::remove_file(unfinished),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(error),
+        // Not every file system has links.
+        Err(_) => rename_new(unfinished, path),
+    }
+}
+
+/// Renames, unless something has the new name already.
+#[cfg(target_os = "linux")]
+fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    Ok(renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE)?)
+}
+
+/// Renames, unless something has the new name already.
+#[cfg(not(target_os = "linux"))]
+fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(to) {
+        Ok(_) => Err(io::ErrorKind::AlreadyExists.into()),
+        Err(_) => fs::rename(from, to),
+    }
 }
 
 fn write_private(path: &Path, ring: &KeyRing) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
     let mut file = create_private(path)?;
     file.write_all(ring.to_text().as_bytes())?;
     file.sync_all()
+}
+
+/// Removes a file that may be gone.
+pub(crate) fn remove_if_there(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 fn read(path: &Path) -> io::Result<Zeroizing<String>> {
@@ -125,13 +162,16 @@ fn read(path: &Path) -> io::Result<Zeroizing<String>> {
     Ok(text)
 }
 
-fn unfinished(path: &Path) -> PathBuf {
+/// The name that a file has while it is written: nobody else's, for two may be at it at once.
+fn unfinished(path: &Path) -> io::Result<PathBuf> {
+    let random = StoreId::random().map_err(io::Error::other)?;
     let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".unfinished");
-    path.with_file_name(name)
+    name.push(format!(".{:032x}.unfinished", u128::from_be_bytes(*random.as_bytes())));
+    Ok(path.with_file_name(name))
 }
 
-fn parent(path: &Path) -> &Path {
+/// The directory that `path` is in.
+pub(crate) fn parent(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
@@ -174,5 +214,36 @@ mod tests {
         let rotated = open_or_create(&path).unwrap().rotated().unwrap();
         replace(&path, &rotated).unwrap();
         assert_eq!(*open_or_create(&path).unwrap().to_text(), *rotated.to_text());
+    }
+
+    #[test]
+    fn who_makes_a_ring_at_once_gets_the_same_one() {
+        for _ in 0..20 {
+            let directory = tempfile::tempdir().unwrap();
+            let path = directory.path().join("keys");
+            let start = std::sync::Barrier::new(8);
+            let make = || {
+                start.wait();
+                open_or_create(&path).unwrap().to_text().to_string()
+            };
+            let rings: Vec<_> = std::thread::scope(|scope| {
+                let threads: Vec<_> = (0..8).map(|_| scope.spawn(make)).collect();
+                threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+            });
+            assert!(rings.iter().all(|ring| *ring == rings[0]));
+            assert_eq!(fs::read_dir(&directory).unwrap().count(), 1, "nothing is left behind");
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_there_is_never_renamed_over() {
+        let directory = tempfile::tempdir().unwrap();
+        let (from, to) = (directory.path().join("from"), directory.path().join("to"));
+        fs::write(&from, "new").unwrap();
+        rename_new(&from, &to).unwrap();
+        fs::write(&from, "newer").unwrap();
+        assert_eq!(rename_new(&from, &to).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(publish(&from, &to).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read(&to).unwrap(), b"new");
     }
 }

@@ -1,6 +1,8 @@
 //! What a file says of itself: its format, the store's name, the keys it was sealed with.
 
-use redb::{Database, Durability, ReadableDatabase};
+use std::path::Path;
+
+use redb::{Database, Durability, ReadableDatabase, TableError};
 use tokenkeep_core::codec::checksum;
 use tokenkeep_core::keyring::KeyId;
 use tokenkeep_core::{KeyRing, StoreId};
@@ -55,17 +57,23 @@ impl Meta {
         Ok(())
     }
 
-    /// Reads the meta row.
-    pub(crate) fn read(database: &impl ReadableDatabase) -> Result<Self, OpenError> {
-        let transaction = database.begin_read().map_err(OpenError::damaged)?;
-        let table = transaction.open_table(META).map_err(|error| match error {
-            redb::TableError::Storage(error) => OpenError::damaged(error),
-            _ => OpenError::Foreign,
-        })?;
-        let row = table.get(ROW).map_err(OpenError::damaged)?.ok_or(OpenError::Foreign)?;
-        let meta = Self::decode(row.value())?;
-        for table in [HEADERS, BODIES] {
-            transaction.open_table(table).map_err(OpenError::damaged)?;
+    /// Reads the meta row of the file `path`.
+    pub(crate) fn read(database: &impl ReadableDatabase, path: &Path) -> Result<Self, OpenError> {
+        Self::find(database).map_err(|error| OpenError::storage(path, error))?
+    }
+
+    fn find(database: &impl ReadableDatabase) -> Result<Result<Self, OpenError>, redb::Error> {
+        let transaction = database.begin_read()?;
+        let table = match transaction.open_table(META) {
+            Err(TableError::Storage(error)) => return Err(error.into()),
+            Err(_) => return Ok(Err(OpenError::Foreign)),
+            Ok(table) => table,
+        };
+        let Some(row) = table.get(ROW)? else { return Ok(Err(OpenError::Foreign)) };
+        let meta = Self::decode(row.value());
+        if meta.is_ok() {
+            transaction.open_table(HEADERS)?;
+            transaction.open_table(BODIES)?;
         }
         Ok(meta)
     }

@@ -98,8 +98,8 @@ impl Shared {
         device: DeviceId,
         slot: &LiveSlot,
     ) -> Result<Option<Arc<TokenRecord>>, StoreError> {
-        let header = snapshot.header(slot.seq).map_err(StoreError::unavailable)?;
-        let body = snapshot.body(slot.seq).map_err(StoreError::unavailable)?;
+        let header = snapshot.header(slot.seq).map_err(|error| self.unread(device, error))?;
+        let body = snapshot.body(slot.seq).map_err(|error| self.unread(device, error))?;
         let (header, body) = match (header, body) {
             (Some(header), Some(body)) => (header, body),
             (None, None) => return Ok(None),
@@ -120,13 +120,21 @@ impl Shared {
         device: DeviceId,
         seq: u64,
     ) -> Result<Option<tokenkeep_core::Verifier>, StoreError> {
-        let Some(bytes) = snapshot.header(seq).map_err(StoreError::unavailable)? else {
+        let Some(bytes) = snapshot.header(seq).map_err(|error| self.unread(device, error))? else {
             return Ok(None);
         };
         match Header::decode(&bytes) {
             Ok(Header::Record(record)) if record.device == device => Ok(Some(record.verifier)),
             Ok(_) => Err(self.unreadable(device, CodecError::Tampered)),
             Err(cause) => Err(self.unreadable(device, cause)),
+        }
+    }
+
+    /// A damaged page hits the records on it; whatever else went wrong hits the store.
+    fn unread(&self, device: DeviceId, error: redb::Error) -> StoreError {
+        match error {
+            redb::Error::Corrupted(_) => self.unreadable(device, CodecError::Malformed),
+            error => StoreError::unavailable(error),
         }
     }
 

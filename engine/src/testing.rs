@@ -28,9 +28,7 @@ use crate::options::Options;
 /// # Errors
 /// [`OpenError`] as [`Engine::open`] has it.
 pub fn open_on(disk: &Disk, options: Options) -> Result<Engine, OpenError> {
-    let disk = disk.clone();
-    let open = move |builder: &mut redb::Builder| builder.create_with_backend(disk.backend());
-    let opened = open::medium(Medium::Custom(Arc::new(open)), &options)?;
+    let opened = open::medium(Medium::Custom(Arc::new(disk.clone())), &options)?;
     Engine::start(opened, options)
 }
 

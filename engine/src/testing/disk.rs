@@ -3,7 +3,9 @@
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use redb::StorageBackend;
+use redb::{Builder, Database, DatabaseError, StorageBackend};
+
+use crate::disk::CustomMedium;
 
 /// A disk in memory. Cloning gives another handle to the same one.
 #[derive(Clone, Debug, Default)]
@@ -23,6 +25,7 @@ struct State {
     writes_left: Option<u64>,
     has_crashed: bool,
     next_sync: Sync,
+    fails_reads: bool,
     /// Writes that end behind it do not fit.
     capacity: Option<u64>,
     /// Counts power losses: a handle from before one is dead.
@@ -36,6 +39,8 @@ enum Sync {
     Works,
     /// It fails, and what was written is gone.
     Loses,
+    /// It fails, and what was written is gone, which shows only when the cache is dropped.
+    LosesUnseen,
     /// It fails, and what was written is there.
     Keeps,
 }
@@ -74,6 +79,17 @@ impl Disk {
         self.state().next_sync = if loses { Sync::Loses } else { Sync::Keeps };
     }
 
+    /// As [`Disk::fail_next_sync`], but what is lost is seen until the cache is dropped or the power
+    /// fails, as ext4 has it.
+    pub fn fail_next_sync_unseen(&self) {
+        self.state().next_sync = Sync::LosesUnseen;
+    }
+
+    /// Lets every read fail, or lifts it.
+    pub fn fail_reads(&self, fails: bool) {
+        self.state().fails_reads = fails;
+    }
+
     /// Lets nothing be written behind the last byte that is there plus `bytes`; `None` lifts it.
     pub fn limit_growth(&self, bytes: Option<u64>) {
         let mut state = self.state();
@@ -98,18 +114,36 @@ impl Disk {
         state.life += 1;
     }
 
+    /// Changes what is on the disk behind the back of whoever has it open.
+    pub fn damage(&self, change: impl FnOnce(&mut Vec<u8>)) {
+        let mut state = self.state();
+        change(&mut state.seen);
+        state.synced = state.seen.clone();
+        state.unsynced.clear();
+    }
+
     /// Everything that is on the disk.
     #[must_use]
     pub fn bytes(&self) -> Vec<u8> {
         self.state().seen.clone()
     }
 
-    pub(super) fn backend(&self) -> impl StorageBackend {
-        Backend { life: self.state().life, disk: self.clone() }
-    }
-
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl CustomMedium for Disk {
+    fn forget_cached(&self) {
+        let mut state = self.state();
+        let mut image = state.synced.clone();
+        state.unsynced.iter().for_each(|change| change.apply(&mut image));
+        state.seen = image;
+    }
+
+    fn open(&self, builder: &mut Builder) -> Result<Database, DatabaseError> {
+        let life = self.state().life;
+        builder.create_with_backend(Backend { life, disk: self.clone() })
     }
 }
 
@@ -180,6 +214,9 @@ impl StorageBackend for Backend {
 
     fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), io::Error> {
         let state = self.live()?;
+        if state.fails_reads {
+            return Err(io::Error::other("the read failed"));
+        }
         let start = usize::try_from(offset).unwrap_or(usize::MAX);
         let bytes = state.seen.get(start..).and_then(|bytes| bytes.get(..out.len()));
         out.copy_from_slice(bytes.ok_or(io::ErrorKind::UnexpectedEof)?);
@@ -196,6 +233,8 @@ impl StorageBackend for Backend {
         let sync = std::mem::take(&mut state.next_sync);
         if sync == Sync::Loses {
             state.seen = state.synced.clone();
+        }
+        if matches!(sync, Sync::Loses | Sync::LosesUnseen) {
             return Err(io::Error::other("the sync failed"));
         }
         for change in unsynced {

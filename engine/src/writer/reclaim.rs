@@ -251,7 +251,7 @@ mod tests {
         let limits = Limits { rows: 10, records: 10, certain: Some(now + 2 * HOUR) };
         let pass = Pass { next: 0, end: 10, in_background: true, left_over: 0 };
         let snapshot = engine.shared.snapshot().unwrap();
-        Sweep { pass, limits }.step(batch, &snapshot.headers).unwrap()
+        Sweep { pass, limits }.step(batch, snapshot.headers.table()).unwrap()
     }
 
     #[test]

@@ -103,10 +103,12 @@ impl Slots for HashMap<DeviceId, Slot> {
 }
 
 fn scan(shared: &Shared, slots: &mut impl Slots) -> Result<Scanned, OpenError> {
-    let snapshot = shared.disk.snapshot().map_err(OpenError::damaged)?;
+    let path = shared.disk.path();
+    let snapshot = shared.disk.snapshot().map_err(|error| OpenError::storage(path, error))?;
     let mut scanned = Scanned { rows: 0, next_seq: 1 };
-    for row in snapshot.headers.range::<u64>(..).map_err(OpenError::damaged)? {
-        let (seq, bytes) = row.map_err(OpenError::damaged)?;
+    let rows = snapshot.headers.range::<u64>(..);
+    for row in rows.map_err(|error| OpenError::storage(path, error))? {
+        let (seq, bytes) = row.map_err(|error| OpenError::storage(path, error))?;
         let seq = seq.value();
         let header = Header::decode(bytes.value()).map_err(|error| match error {
             CodecError::UnknownFormat(format) => OpenError::NewerFormat { format },

@@ -23,8 +23,12 @@ impl Machine {
     }
 
     fn open(&self, options: Options) -> Engine {
+        self.try_open(options).unwrap()
+    }
+
+    fn try_open(&self, options: Options) -> Result<Engine, OpenError> {
         let clock = Arc::new(ManualClock::new(self.now));
-        open_on(&self.disk, options.clock(clock).key_ring(self.ring.clone())).unwrap()
+        open_on(&self.disk, options.clock(clock).key_ring(self.ring.clone()))
     }
 }
 
@@ -135,6 +139,28 @@ fn a_write_that_failed_and_is_there_all_the_same_is_there_whole() {
 }
 
 #[test]
+fn a_failed_sync_and_a_power_loss_lose_nothing_that_was_acknowledged() {
+    for seed in 0..10 {
+        let machine = Machine::new();
+        let engine = machine.open(Options::new());
+        (0..5).for_each(|n| drop(log_in(&engine, n, machine.now)));
+        machine.disk.fail_next_sync_unseen();
+        engine.blocking().insert(login(record(5, machine.now)), machine.now).unwrap_err();
+        wait_until_writable(&engine);
+        assert_eq!(ended(&engine, 5, machine.now), "absent", "it is not on the disk");
+        (6..10).for_each(|n| drop(log_in(&engine, n, machine.now)));
+        machine.disk.crash_after(0);
+        drop(engine);
+        machine.disk.restart(seed);
+        let engine = machine.open(Options::new());
+        for n in (0..5).chain(6..10) {
+            live(&engine, n, machine.now);
+        }
+        check_counts(&engine);
+    }
+}
+
+#[test]
 fn a_store_that_was_not_closed_does_not_open_with_another_ring() {
     let mut machine = Machine::new();
     let engine = machine.open(Options::new());
@@ -148,6 +174,19 @@ fn a_store_that_was_not_closed_does_not_open_with_another_ring() {
     let refused = open_on(&machine.disk, options).unwrap_err();
     assert!(matches!(refused, OpenError::WrongKeyRing { .. }), "{refused}");
     machine.ring = ring;
+    live(&machine.open(Options::new()), 1, machine.now);
+}
+
+#[test]
+fn a_disk_that_does_not_read_is_no_damaged_file() {
+    let machine = Machine::new();
+    let engine = machine.open(Options::new());
+    log_in(&engine, 1, machine.now);
+    engine.blocking().close().unwrap();
+    machine.disk.fail_reads(true);
+    let error = machine.try_open(Options::new()).unwrap_err();
+    assert!(matches!(error, OpenError::Inaccessible { .. }), "{error:?}");
+    machine.disk.fail_reads(false);
     live(&machine.open(Options::new()), 1, machine.now);
 }
 
@@ -246,3 +285,72 @@ fn swap_bodies(path: &std::path::Path, one: u64, other: u64) {
     }
     transaction.commit().unwrap();
 }
+
+/// A closed store of sixty records, and where the pages are on which something is written.
+fn machine_with_pages() -> (Machine, Vec<usize>) {
+    let machine = Machine::new();
+    let engine = machine.open(Options::new());
+    (0..60).for_each(|n| drop(log_in(&engine, n, machine.now)));
+    engine.blocking().close().unwrap();
+    let bytes = machine.disk.bytes();
+    let pages = bytes.chunks(PAGE).enumerate().skip(1);
+    let written = pages.filter(|(_, page)| page.iter().any(|byte| *byte != 0)).map(|(at, _)| at);
+    let written = written.collect::<Vec<_>>();
+    (machine, written)
+}
+
+fn overwrite(machine: &Machine, page: usize, filling: u8) {
+    machine.disk.damage(|bytes| bytes[page * PAGE..][..64].fill(filling));
+}
+
+#[test]
+fn a_damaged_page_fails_who_needs_it_and_nobody_else() {
+    let (machine, pages) = machine_with_pages();
+    let whole = machine.disk.bytes();
+    let mut unreadable = 0;
+    for (page, filling) in pages.into_iter().flat_map(|page| [(page, 0xff), (page, 1)]) {
+        machine.disk.damage(|bytes| bytes.clone_from(&whole));
+        let engine = machine.open(Options::new().cache_bytes(0).page_cache_bytes(0));
+        let opened = machine.disk.bytes();
+        overwrite(&machine, page, filling);
+        let mut damaged = Vec::new();
+        for n in 0..60 {
+            match engine.blocking().get(device(n), machine.now) {
+                Err(StoreError::Unreadable { .. }) => damaged.push(n),
+                Ok(tokenkeep::Lookup::Live(_)) | Err(StoreError::Unavailable(_)) => {}
+                other => panic!("page {page}, device {n}: {other:?}"),
+            }
+        }
+        let _ = engine.blocking().scan(None, 100.try_into().unwrap(), machine.now);
+        for n in &damaged {
+            let now = machine.now;
+            let error = engine.blocking().remove(device(*n), None, EndReason::Logout, now);
+            let error = error.unwrap_err();
+            assert!(matches!(error, StoreError::Unreadable { .. }), "page {page}: {error:?}");
+        }
+        engine.blocking().check_writable().unwrap();
+        unreadable += damaged.len();
+        // redb aborts if it panics over its own bookkeeping while it closes.
+        machine.disk.damage(|bytes| *bytes = opened);
+    }
+    assert!(unreadable > 0, "some page was one of bodies");
+}
+
+#[test]
+fn a_damaged_page_is_an_error_of_opening_never_a_panic() {
+    let (machine, pages) = machine_with_pages();
+    let whole = machine.disk.bytes();
+    let mut refused = 0;
+    for (page, filling) in pages.into_iter().flat_map(|page| [(page, 0xff), (page, 1)]) {
+        machine.disk.damage(|bytes| bytes.clone_from(&whole));
+        overwrite(&machine, page, filling);
+        match machine.try_open(Options::new()) {
+            Ok(engine) => drop(engine),
+            Err(OpenError::Damaged(_)) => refused += 1,
+            Err(error) => panic!("page {page}: {error:?}"),
+        }
+    }
+    assert!(refused > 0, "some page was one of headers");
+}
+
+const PAGE: usize = 4096;

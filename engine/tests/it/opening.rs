@@ -1,6 +1,8 @@
 //! What is refused at opening, and that it is left as it was.
 
 use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use redb::{Database, ReadableDatabase as _, TableDefinition};
 use tokenkeep::{Engine, KeyRing, Lookup, OpenError};
@@ -187,7 +189,7 @@ fn directory_and_files_are_private() {
     assert_eq!(mode(&directory), 0o700);
     let files: Vec<_> =
         fs::read_dir(&directory).unwrap().map(|file| file.unwrap().path()).collect();
-    assert_eq!(files.len(), 2, "{files:?}");
+    assert_eq!(files.len(), 3, "{files:?}");
     for file in files {
         assert_eq!(mode(&file), 0o600, "{file:?}");
     }
@@ -198,7 +200,113 @@ fn directory_and_files_are_private() {
 fn what_a_crash_left_of_a_store_that_was_being_made_is_no_hindrance() {
     let place = Place::new();
     fs::write(place.directory.path().join("tokens.redb.unfinished"), "half a store").unwrap();
-    fs::write(place.directory.path().join("keys.unfinished"), "half a ring").unwrap();
+    let ring = place.directory.path().join("keys.0123.unfinished");
+    fs::write(&ring, "half a ring").unwrap();
     place.open();
-    assert_eq!(fs::read_dir(place.directory.path()).unwrap().count(), 2);
+    assert!(!place.directory.path().join("tokens.redb.unfinished").exists());
+    assert!(ring.exists(), "somebody may be at work on it");
+}
+
+#[test]
+fn of_many_that_make_one_store_at_once_one_gets_it() {
+    for _ in 0..5 {
+        let place = Place::new();
+        let start = std::sync::Barrier::new(8);
+        let open = || {
+            start.wait();
+            place.try_open()
+        };
+        let opened: Vec<_> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..8).map(|_| scope.spawn(open)).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        let refusals = opened.iter().filter_map(|engine| engine.as_ref().err());
+        assert_eq!(refusals.filter(|error| matches!(error, OpenError::InUse)).count(), 7);
+        let engine = opened.into_iter().find_map(Result::ok).unwrap();
+        log_in(&engine, 1, place.now());
+        drop(engine);
+        live(&place.open(), 1, place.now());
+    }
+}
+
+#[test]
+fn a_closed_store_is_free_whoever_still_has_a_handle() {
+    let place = closed_store();
+    let engine = place.open();
+    engine.blocking().close().unwrap();
+    live(&place.open(), 1, place.now());
+    drop(engine);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_link_that_leads_nowhere_is_refused_and_left() {
+    for with_keys in [false, true] {
+        let place = Place::new();
+        if with_keys {
+            tokenkeep::key_file::open_or_create(&place.keys()).unwrap();
+        }
+        let elsewhere = place.directory.path().join("not-mounted/tokens.redb");
+        std::os::unix::fs::symlink(&elsewhere, place.file()).unwrap();
+        let error = place.try_open().unwrap_err();
+        assert!(matches!(error, OpenError::Inaccessible { .. }), "{error:?}");
+        assert_eq!(fs::read_link(place.file()).unwrap(), elsewhere);
+        assert_eq!(place.keys().exists(), with_keys, "no ring is made");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_store_behind_a_link_is_opened() {
+    let place = closed_store();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let target = elsewhere.path().join("data");
+    fs::copy(place.file(), &target).unwrap();
+    fs::remove_file(place.file()).unwrap();
+    std::os::unix::fs::symlink(&target, place.file()).unwrap();
+    live(&place.open(), 1, place.now());
+}
+
+/// Counts what opening warns of.
+#[derive(Clone, Default)]
+struct Warnings(Arc<AtomicUsize>);
+
+impl tracing::Subscriber for Warnings {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        *metadata.level() == tracing::Level::WARN
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        // What is said of modes depends on where the tests run.
+        if event.metadata().target() == "tokenkeep::open" {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+#[test]
+fn a_fresh_store_beside_an_old_key_ring_is_warned_of() {
+    let warnings_of_opening = |place: &Place| {
+        let warnings = Warnings::default();
+        let counted = warnings.clone();
+        tracing::subscriber::with_default(counted, || drop(place.open()));
+        warnings.0.load(Ordering::Relaxed)
+    };
+    assert_eq!(warnings_of_opening(&closed_store()), 0);
+    assert_eq!(warnings_of_opening(&Place::new()), 0);
+    let emptied = closed_store();
+    fs::remove_file(emptied.file()).unwrap();
+    assert_eq!(warnings_of_opening(&emptied), 1);
 }
