@@ -353,7 +353,9 @@ mod tests {
                 bytes.extend_from_slice(&sum);
             }
             if let Ok(header) = Header::decode(&bytes) {
-                prop_assert_eq!(header.encode().unwrap(), bytes);
+                // An instant after the year 9999 is read as the last one of it.
+                let again = header.encode().unwrap();
+                prop_assert_eq!(Header::decode(&again).unwrap().encode().unwrap(), again);
             }
         }
     }
