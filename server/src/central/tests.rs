@@ -1,3 +1,5 @@
+//! Claims about the adapter against servers that answer in every way.
+
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 

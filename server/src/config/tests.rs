@@ -1,3 +1,5 @@
+//! Claims about the settings, and what is refused.
+
 use std::io::Write as _;
 
 use super::*;

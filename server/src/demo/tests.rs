@@ -1,3 +1,5 @@
+//! Claims about the demo auth server over its contract.
+
 use tokenkeep_core::{Issuer as _, IssuerError, ManualClock, RefreshToken};
 
 use super::*;

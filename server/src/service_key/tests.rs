@@ -1,3 +1,5 @@
+//! Claims about service keys, as tables.
+
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
