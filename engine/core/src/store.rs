@@ -16,7 +16,10 @@ use crate::{
 /// # Contract
 ///
 /// - **Expired means absent.** Every operation takes `now` and treats a record with
-///   `now >= record.dies_at()` as gone, whatever still lies on the disk.
+///   `now >= record.dies_at()` as gone, whatever still lies on the disk. What ends a session
+///   ([`remove`], [`remove_all_of`], [`Insert::replaces`]) also sees to it that a record which is
+///   dead by `now` stays dead, should the clock have been wrong and go back; its reason stays
+///   [`EndReason::Expired`], and it is not among those that are returned.
 /// - **Atomic and linearisable.** Each operation happens at one instant, for every handle and
 ///   every instance that shares the store.
 /// - **Acknowledged is durable.** When a write returns `Ok`, it survives a crash and a power
@@ -29,6 +32,8 @@ use crate::{
 ///
 /// `store_conformance!` of the `testing` feature is this contract as tests.
 ///
+/// [`remove`]: TokenStore::remove
+/// [`remove_all_of`]: TokenStore::remove_all_of
 /// [`touch`]: TokenStore::touch
 /// [`extend_lease`]: TokenStore::extend_lease
 /// [`devices_of`]: TokenStore::devices_of

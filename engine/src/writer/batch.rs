@@ -128,6 +128,10 @@ impl<'a> Batch<'a> {
         let ends = replaced.map(|device| (device, EndReason::Replaced));
         let ends = ends.into_iter().chain(evicted.into_iter().map(|d| (d, EndReason::Evicted)));
         let displaced = self.end_all(ends, now)?;
+        let user = self.shared.index.user(login.record.email.as_str());
+        if let Some(before) = replaces {
+            self.bury(before, now, |slot| slot.user == user)?;
+        }
         let record = self.store(login, None, now)?;
         Ok(InsertOutcome::Inserted { record, displaced })
     }
@@ -160,7 +164,9 @@ impl<'a> Batch<'a> {
         now: Timestamp,
     ) -> Result<RemoveOutcome, StoreError> {
         let Some(slot) = self.live(device, now) else {
-            return Ok(RemoveOutcome::Gone(self.end_reason(device, now)));
+            let why = self.end_reason(device, now);
+            self.bury(device, now, |slot| expected.is_none_or(|version| version == slot.version))?;
+            return Ok(RemoveOutcome::Gone(why));
         };
         let record = self.record(device, &slot)?;
         if expected.is_some_and(|expected| expected != slot.version) {
@@ -177,10 +183,13 @@ impl<'a> Batch<'a> {
         reason: EndReason,
         now: Timestamp,
     ) -> Result<Vec<Removed>, StoreError> {
-        let devices = self.live_devices_of(email, now).into_iter().map(|(device, _)| device);
-        let ends: Vec<_> =
-            devices.filter(|device| Some(*device) != except).map(|d| (d, reason)).collect();
-        let mut removed = self.end_all(ends.into_iter(), now)?;
+        let mut devices = self.devices_of(email);
+        devices.retain(|(device, _)| Some(*device) != except);
+        let ends = devices.iter().map(|(device, _)| (*device, reason));
+        let mut removed = self.end_all(ends, now)?;
+        for (device, _) in devices {
+            self.bury(device, now, |_| true)?;
+        }
         removed.sort_by_key(|removed| (removed.record.created_at, removed.record.device_id));
         Ok(removed)
     }
@@ -211,15 +220,41 @@ impl<'a> Batch<'a> {
                     removed.push(Removed { record, reason });
                 }
                 Err(StoreError::Unreadable { .. }) => {
-                    let snapshot = self.shared.snapshot()?;
-                    let verifier = self.shared.read_verifier(&snapshot, device, slot.seq);
-                    let unknown = Verifier::from_bytes([0; 32]);
-                    self.end(device, verifier?.unwrap_or(unknown), reason, now)?;
+                    let verifier = self.verifier(device, &slot)?;
+                    self.end(device, verifier, reason, now)?;
                 }
                 Err(error) => return Err(error),
             }
         }
         Ok(removed)
+    }
+
+    /// Writes down that `device` expired, if it did and `is_meant`: it stays dead, should the
+    /// clock go back.
+    fn bury(
+        &mut self,
+        device: DeviceId,
+        now: Timestamp,
+        is_meant: impl FnOnce(&LiveSlot) -> bool,
+    ) -> Result<(), StoreError> {
+        match self.slot(device) {
+            Some(Slot::Live(slot)) if slot.is_dead(now) && is_meant(&slot) => {
+                let verifier = self.verifier(device, &slot)?;
+                self.end(device, verifier, EndReason::Expired, now)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The verifier of a record that need not be readable otherwise; one that fits nobody if it
+    /// cannot be found out.
+    fn verifier(&self, device: DeviceId, slot: &LiveSlot) -> Result<Verifier, StoreError> {
+        if let Some(record) = &slot.cached {
+            return Ok(record.verifier);
+        }
+        let snapshot = self.shared.snapshot()?;
+        let verifier = self.shared.read_verifier(&snapshot, device, slot.seq)?;
+        Ok(verifier.unwrap_or(Verifier::from_bytes([0; 32])))
     }
 
     fn end(
@@ -340,14 +375,24 @@ impl<'a> Batch<'a> {
     }
 
     fn live_devices_of(&self, email: &Email, now: Timestamp) -> Vec<(DeviceId, LiveSlot)> {
+        let mut devices = self.devices_of(email);
+        devices.retain(|(_, slot)| !slot.is_dead(now));
+        devices
+    }
+
+    /// The devices of `email` that have not ended, be they dead.
+    fn devices_of(&self, email: &Email) -> Vec<(DeviceId, LiveSlot)> {
         let user = self.shared.index.user(email.as_str());
         let lists = self.shared.index.lists();
         let mut devices: Vec<DeviceId> = lists.devices_of(user).collect();
         devices.extend(self.logins.get(&user).into_iter().flatten());
         devices.sort_unstable();
         devices.dedup();
-        let live = |device| Some((device, self.live(device, now)?));
-        devices.into_iter().filter_map(live).filter(|(_, slot)| slot.user == user).collect()
+        let there = |device| match self.slot(device) {
+            Some(Slot::Live(slot)) if slot.user == user => Some((device, slot)),
+            _ => None,
+        };
+        devices.into_iter().filter_map(there).collect()
     }
 }
 

@@ -105,6 +105,10 @@ impl<S: TokenStore, I: Issuer> Sessions<S, I> {
     async fn presented(&self, credential: &Credential) -> Result<Option<Arc<TokenRecord>>, Error> {
         match self.authenticate(credential).await {
             Ok(record) => Ok(Some(record)),
+            Err(Error::Ended(EndReason::Expired)) => {
+                self.end_expired(credential.device_id()).await?;
+                Ok(None)
+            }
             Err(error) if error.is_logged_out() => Ok(None),
             Err(error) => Err(error),
         }

@@ -17,10 +17,20 @@ impl<S: TokenStore, I: Issuer> Sessions<S, I> {
     pub async fn logout(&self, credential: &Credential) -> Result<bool, Error> {
         let record = match self.authenticate(credential).await {
             Ok(record) => record,
+            Err(Error::Ended(EndReason::Expired)) => {
+                self.end_expired(credential.device_id()).await?;
+                return Ok(false);
+            }
             Err(error) if error.is_logged_out() => return Ok(false),
             Err(error) => return Err(error),
         };
         self.end(record.device_id, EndReason::Logout).await
+    }
+
+    /// Makes it final that the session of `device` expired: the clock may be wrong.
+    pub(super) async fn end_expired(&self, device: DeviceId) -> Result<(), Error> {
+        self.inner.store.remove(device, None, EndReason::Logout, self.now()).await?;
+        Ok(())
     }
 
     /// Ends `device`, which must be one of the same user's.

@@ -95,6 +95,7 @@ macro_rules! store_conformance {
             what_was_inserted_is_there,
             a_taken_id_is_not_inserted_again,
             expired_means_absent_at_the_very_instant,
+            what_was_ended_while_dead_stays_dead,
             a_replace_needs_the_current_version,
             a_replace_cannot_revive,
             a_remove_minds_the_version_it_was_given,

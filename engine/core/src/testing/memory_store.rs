@@ -83,13 +83,8 @@ impl State {
     }
 
     fn of_email(&self, email: &Email, now: Timestamp) -> Vec<Arc<TokenRecord>> {
-        let live = self.rows.values().filter_map(|row| match row {
-            Row::Live(record) if !record.is_dead(now) && record.email == *email => {
-                Some(Arc::clone(record))
-            }
-            _ => None,
-        });
-        let mut records: Vec<_> = live.collect();
+        let mut records = self.all_of(email);
+        records.retain(|record| !record.is_dead(now));
         records.sort_by_key(|record| (record.created_at, record.device_id));
         records
     }
@@ -104,6 +99,25 @@ impl State {
         let ended = Ended { reason, verifier: record.verifier };
         self.rows.insert(record.device_id, Row::Ended(ended));
         Removed { record, reason }
+    }
+
+    /// Sees to it that `device` stays dead if it is.
+    fn bury(&mut self, device: DeviceId, now: Timestamp) {
+        if let Some(Row::Live(record)) = self.rows.get(&device)
+            && record.is_dead(now)
+        {
+            let record = Arc::clone(record);
+            self.end(record, EndReason::Expired);
+        }
+    }
+
+    /// Every record of `email` that is there, be it dead.
+    fn all_of(&self, email: &Email) -> Vec<Arc<TokenRecord>> {
+        let there = self.rows.values().filter_map(|row| match row {
+            Row::Live(record) if record.email == *email => Some(Arc::clone(record)),
+            _ => None,
+        });
+        there.collect()
     }
 
     /// What must go so that the login of `insert` fits under its ceiling.
@@ -142,6 +156,11 @@ impl TokenStore for MemoryStore {
             .replaces
             .and_then(|device| state.live(device, now))
             .filter(|before| before.email == insert.record.email);
+        if let Some(before) = insert.replaces
+            && state.all_of(&insert.record.email).iter().any(|record| record.device_id == before)
+        {
+            state.bury(before, now);
+        }
         let mut displaced: Vec<Removed> =
             replaced.into_iter().map(|record| state.end(record, EndReason::Replaced)).collect();
         displaced.extend(evicted.into_iter().map(|record| state.end(record, EndReason::Evicted)));
@@ -183,7 +202,9 @@ impl TokenStore for MemoryStore {
     ) -> Result<RemoveOutcome, StoreError> {
         let mut state = self.write().await?;
         let Some(current) = state.live(device, now) else {
-            return Ok(RemoveOutcome::Gone(state.reason(device, now)));
+            let why = state.reason(device, now);
+            state.bury(device, now);
+            return Ok(RemoveOutcome::Gone(why));
         };
         if expected.is_some_and(|expected| expected != current.version) {
             return Ok(RemoveOutcome::Conflict(current));
@@ -209,6 +230,11 @@ impl TokenStore for MemoryStore {
         let mut state = self.write().await?;
         let mut records = state.of_email(email, now);
         records.retain(|record| Some(record.device_id) != except);
+        for record in state.all_of(email) {
+            if Some(record.device_id) != except {
+                state.bury(record.device_id, now);
+            }
+        }
         Ok(records.into_iter().map(|record| state.end(record, reason).record).collect())
     }
 

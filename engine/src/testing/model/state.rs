@@ -89,6 +89,20 @@ impl Model {
         self.devices.insert(device, Known::Ended { reason, forget_at });
     }
 
+    /// What expired stays so, whatever the clock says later.
+    fn bury(&mut self, device: DeviceId, now: Timestamp) {
+        if matches!(self.devices.get(&device), Some(Known::Live { record, .. }) if record.is_dead(now))
+        {
+            self.end(device, EndReason::Expired, now);
+        }
+    }
+
+    fn all_of(&self, email: &Email) -> Vec<DeviceId> {
+        let is_of =
+            |known: &Known| matches!(known, Known::Live { record, .. } if record.email == *email);
+        self.devices.iter().filter(|(_, known)| is_of(known)).map(|(device, _)| *device).collect()
+    }
+
     fn gone(&self, device: DeviceId, now: Timestamp) -> Went {
         Went::Gone(match self.devices.get(&device) {
             None => None,
@@ -122,6 +136,9 @@ impl Model {
         for (device, reason) in &ended {
             self.end(*device, *reason, now);
         }
+        if let Some(before) = replaces.filter(|old| self.all_of(&record.email).contains(old)) {
+            self.bury(before, now);
+        }
         (record.version, record.refresh_intent) = (Version::FIRST, None);
         self.put(record);
         Went::Ended(ended)
@@ -154,7 +171,15 @@ impl Model {
         reason: EndReason,
         now: Timestamp,
     ) -> Went {
-        let Some(record) = self.live(device, now) else { return self.gone(device, now) };
+        let Some(record) = self.live(device, now) else {
+            let gone = self.gone(device, now);
+            if let Some(Known::Live { record, .. }) = self.devices.get(&device)
+                && expected.is_none_or(|expected| expected == record.version)
+            {
+                self.bury(device, now);
+            }
+            return gone;
+        };
         if expected.is_some_and(|expected| expected != record.version) {
             return Went::Conflict;
         }
@@ -177,6 +202,11 @@ impl Model {
             .collect();
         for (device, reason) in &ended {
             self.end(*device, *reason, now);
+        }
+        for device in self.all_of(email) {
+            if Some(device) != except {
+                self.bury(device, now);
+            }
         }
         Went::Ended(ended)
     }

@@ -53,6 +53,22 @@ async fn logging_out_twice_is_logging_out() {
     assert_eq!(rig.issuer.revoked(), ["refresh-1-1"]);
 }
 
+/// A wrong clock said that there was nothing to log out of, and went back.
+#[tokio::test]
+async fn a_logout_by_a_wrong_clock_is_a_logout() {
+    let rig = Rig::new();
+    let right = rig.sessions.now();
+    let (first, second) = (rig.login(ADA).await, rig.login(ADA).await);
+    rig.clock.leap_to(right + Duration::from_secs(3650 * 86_400));
+    assert!(!rig.sessions.logout(&first).await.unwrap());
+    // Who logs in anew, or somebody else on the same browser, ends what was there, too.
+    rig.login_with(BOB, Some(second.clone())).await.unwrap();
+    rig.clock.leap_to(right);
+    for credential in [&first, &second] {
+        assert_eq!(over(rig.resume(credential).await), EndReason::Expired);
+    }
+}
+
 #[tokio::test]
 async fn the_ceiling_refuses_or_makes_place() {
     let two = std::num::NonZeroUsize::new(2).unwrap();

@@ -61,6 +61,31 @@ pub async fn expired_means_absent_at_the_very_instant<F: Fixture>(fixture: F) {
     assert_eq!(store.stats(now).await.unwrap().devices, 0);
 }
 
+/// A logout counts even if the clock is wrong and says that there is nothing to log out of.
+pub async fn what_was_ended_while_dead_stays_dead<F: Fixture>(fixture: F) {
+    let replacing = Insert { replaces: Some(device(3)), ..login_of(9, BOB, START) };
+    for (number, email) in [(1, BOB), (2, ADA), (3, BOB)] {
+        log_in(&fixture, number, email).await;
+    }
+    let (store, wrong) = (fixture.store(), START + seconds(10 * 86_400));
+    fixture.clock().leap_to(wrong);
+    let removed = store.remove(device(1), None, EndReason::Logout, wrong).await.unwrap();
+    assert!(matches!(removed, RemoveOutcome::Gone(Some(EndReason::Expired))), "{removed:?}");
+    let ended = store.remove_all_of(&email(ADA), None, EndReason::Logout, wrong).await.unwrap();
+    assert!(ended.is_empty(), "{ended:?}");
+    let InsertOutcome::Inserted { displaced, .. } = store.insert(replacing, wrong).await.unwrap()
+    else {
+        panic!("the login was not stored");
+    };
+    assert!(displaced.is_empty(), "{displaced:?}");
+    fixture.clock().leap_to(START + seconds(1));
+    let fixture = fixture.reopen().await;
+    for number in 1..=3 {
+        assert!(live(&fixture, number).await.is_none(), "device {number} is back");
+    }
+    assert!(listed(&fixture, ADA).await.is_empty());
+}
+
 /// A record that was renewed outlives its first expiry: in reads, lists, purges and restarts.
 pub async fn a_renewed_expiry_counts_everywhere<F: Fixture>(fixture: F) {
     let first = log_in(&fixture, 1, ADA).await;
