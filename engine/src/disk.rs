@@ -204,7 +204,9 @@ impl Drop for Disk {
 
 /// Calls redb. It trusts what it reads, and may panic if that was changed behind its back: one
 /// damaged page must not take the thread with it.
-fn guarded<T, E: From<StorageError>>(work: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+pub(crate) fn guarded<T, E: From<StorageError>>(
+    work: impl FnOnce() -> Result<T, E>,
+) -> Result<T, E> {
     catch_unwind(AssertUnwindSafe(work))
         .unwrap_or_else(|_| Err(StorageError::Corrupted("a page makes no sense".into()).into()))
 }

@@ -12,7 +12,7 @@ use tokenkeep_core::{DeviceId, Email, Timestamp, TokenRecord};
 use cache::Cache;
 pub(crate) use lists::Lists;
 use slot::Outline;
-pub(crate) use slot::{EndedSlot, IntentSlot, LiveSlot, Slot};
+pub(crate) use slot::{EndedSlot, LiveSlot, Slot};
 
 /// Everything that is known without reading the disk.
 ///
@@ -151,20 +151,21 @@ impl Publication<'_> {
     /// Puts a slot in place of what is there, or takes it away.
     pub(crate) fn put(&mut self, device: DeviceId, slot: Option<Slot>) {
         let old = self.index.with(device, Slot::outline);
-        let queued = old.filter(|old| !old.due).map(|old| old.queued);
-        self.exchange(device, slot, old, queued);
+        self.exchange(device, slot, old, old.map(|old| old.queued));
     }
 
-    /// Marks what died by `certain`, at most `limit` devices; true if there may be more.
-    pub(crate) fn mark_due(&mut self, certain: Timestamp, limit: usize) -> bool {
+    /// Lets go of what died by `certain`, of at most `limit` devices; says how many had a record.
+    pub(crate) fn forget_dead(&mut self, certain: Timestamp, limit: usize) -> usize {
+        let mut records = 0;
         for _ in 0..limit {
-            let Some(device) = self.lists.pop_due(certain) else { return false };
-            let Some(mut slot) = self.index.slot(device) else { continue };
+            let Some(device) = self.lists.pop_due(certain) else { break };
+            let Some(slot) = self.index.slot(device) else { continue };
             let old = slot.outline();
-            slot.set_due(slot.due_at() <= certain);
-            self.exchange(device, Some(slot), Some(old), None);
+            let lives = slot.forget_at() > certain;
+            records += usize::from(!lives && old.user.is_some());
+            self.exchange(device, Some(slot).filter(|_| lives), Some(old), None);
         }
-        true
+        records
     }
 
     /// `queued` is the second at which the device stands in the queue.
@@ -186,8 +187,7 @@ impl Publication<'_> {
         };
         let before = before.and_then(Slot::cached).map(AsRef::as_ref);
         self.index.cache.exchange(device, before, record.as_deref());
-        let is_counted = |device| self.index.with(device, Slot::is_counted).unwrap_or(false);
-        self.lists.exchange(device, old.as_ref(), new.as_ref(), is_counted);
+        self.lists.exchange(device, old.as_ref(), new.as_ref());
     }
 
     pub(crate) fn lists_mut(&mut self) -> &mut Lists {
@@ -209,11 +209,10 @@ impl Index {
         let mut found = Lists::default();
         for device in self.devices() {
             let outline = self.with(device, Slot::outline);
-            let is_counted =
-                |device: DeviceId| self.with(device, Slot::is_counted).unwrap_or(false);
-            found.exchange(device, None, outline.as_ref(), is_counted);
+            found.exchange(device, None, outline.as_ref());
         }
-        (lists.counts, lists::Counts { rows: lists.counts.rows, ..found.counts })
+        let (rows, bodies) = (lists.counts.rows, lists.counts.bodies);
+        (lists.counts, lists::Counts { rows, bodies, ..found.counts })
     }
 }
 

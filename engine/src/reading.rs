@@ -53,10 +53,7 @@ impl Shared {
                 return Ok(Lookup::Live(record));
             }
             // Between the look at the index and the look at the file the row went, because
-            // another took its place, or because it was reclaimed and the clock is back since.
-            if slot.is_due() {
-                return Ok(Lookup::Absent);
-            }
+            // another took its place.
             if missing.replace(slot.seq) == Some(slot.seq) {
                 return Err(self.unreadable(device, CodecError::Missing));
             }
@@ -118,7 +115,6 @@ impl Shared {
                 .map_or_else(|| self.read(&snapshot, device, &slot), |record| Ok(Some(record)))
             {
                 Ok(Some(record)) => records.push(record),
-                Ok(None) if slot.is_due() => {}
                 Ok(None) => drop(self.unreadable(device, CodecError::Missing)),
                 Err(StoreError::Unreadable { .. }) => {}
                 Err(error) => return Err(error),
@@ -215,7 +211,8 @@ impl Shared {
             }
         }
         let lives = |device: DeviceId| {
-            self.index.with(device, |slot| slot.is_counted() && now < slot.due_at()) == Some(true)
+            let lives = |slot: &Slot| slot.live().is_some_and(|slot| !slot.is_dead(now));
+            self.index.with(device, lives) == Some(true)
         };
         let gone = bereaved.into_iter().filter(|user| !lists.devices_of(*user).any(lives)).count();
         stats.users = stats.users.saturating_sub(u64::try_from(gone).unwrap_or(u64::MAX));

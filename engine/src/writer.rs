@@ -20,7 +20,7 @@ use crate::command::{Command, Upkeep};
 use crate::options::Durability;
 use crate::shared::{Failure, Shared};
 use batch::Batch;
-use reclaim::Pass;
+use reclaim::Reclaiming;
 
 pub(crate) use recover::load;
 
@@ -34,11 +34,9 @@ pub(crate) struct Writer {
     callers: usize,
     /// Devices whose last use is not on the disk.
     touched: HashSet<DeviceId>,
-    pass: Option<Pass>,
+    reclaiming: Reclaiming,
     /// Since when acknowledged writes wait for the disk, on the monotonic clock.
     unflushed_since: Option<Duration>,
-    /// Garbage that the last pass could not drop: what expired by a clock that is back since.
-    left_over: u64,
     /// A commit failed, and the index was not brought in line with the file since.
     out_of_line: bool,
     /// How long to wait before the next attempt to write again.
@@ -63,9 +61,8 @@ impl Writer {
             guard,
             callers: 0,
             touched: HashSet::new(),
-            pass: None,
+            reclaiming: Reclaiming::default(),
             unflushed_since: None,
-            left_over: 0,
             out_of_line: false,
             patience: FIRST_PATIENCE,
             retry: crossbeam_channel::never(),
@@ -161,7 +158,7 @@ impl Writer {
 
     fn keep_up(&mut self, work: Upkeep) -> Next {
         match work {
-            Upkeep::Purge { limit, now, reply } => reply.send(self.purge(limit, now)),
+            Upkeep::Purge { limit, now, reply } => reply.send(Ok(self.purge(limit, now))),
             Upkeep::Flush { reply } => reply.send(self.flush().map_err(StoreError::from)),
             Upkeep::Compact { reply } => reply.send(self.compact()),
             Upkeep::Close { reply } => {
@@ -186,22 +183,14 @@ impl Writer {
         }
     }
 
-    /// Takes a step of the pass that is under way, if there is one.
-    fn go_on_reclaiming(&mut self) {
-        if self.pass.as_ref().is_some_and(|pass| pass.in_background) {
-            // Whoever writes learns of a failure.
-            let _ = self.reclaim_between_batches();
-        }
-    }
-
     fn idle_time(&self) -> Duration {
         if self.shared.failure().is_some() {
             return self.patience;
         }
-        match (&self.pass, self.shared.options.durability) {
-            (Some(pass), _) if pass.in_background => Duration::ZERO,
-            (_, Durability::Interval(interval)) => interval.clamp(SHORTEST_IDLE, IDLE),
-            _ => IDLE,
+        match self.shared.options.durability {
+            _ if self.reclaiming.has_work() => Duration::ZERO,
+            Durability::Interval(interval) => interval.clamp(SHORTEST_IDLE, IDLE),
+            Durability::Immediate => IDLE,
         }
     }
 
@@ -211,15 +200,16 @@ impl Writer {
         let certain = self.guard.certain(&*shared.options.clock);
         shared.clock_disagreement.store(self.guard.disagreement_seconds(), Ordering::Relaxed);
         if let Some(certain) = certain
+            && let certain = certain.saturating_sub(LINGERING)
             && shared.index.lists().is_anything_due(certain)
         {
-            shared.index.publish().mark_due(certain, DUE_AT_ONCE);
+            shared.index.publish().forget_dead(certain, FORGOTTEN_AT_ONCE);
         }
         if self.is_flush_due() || self.touched.len() >= TOUCHES_AT_ONCE {
             // Whoever writes learns of a failure.
             let _ = self.flush();
         }
-        self.begin_pass_if_worthwhile();
+        self.look_at_the_garbage();
     }
 
     fn is_flush_due(&self) -> bool {
@@ -242,7 +232,9 @@ const IDLE: Duration = Duration::from_secs(1);
 const GATHERING: Duration = Duration::from_micros(150);
 const SHORTEST_IDLE: Duration = Duration::from_millis(1);
 /// How many devices are looked at between two batches because their time may have come.
-const DUE_AT_ONCE: usize = 4096;
+const FORGOTTEN_AT_ONCE: usize = 4096;
+/// For so long it can be told of a record that died that it did.
+const LINGERING: Duration = Duration::from_secs(60);
 /// How many last uses wait for a commit that takes them along.
 const TOUCHES_AT_ONCE: usize = 1024;
 const FIRST_PATIENCE: Duration = Duration::from_millis(250);

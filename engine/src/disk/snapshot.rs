@@ -47,12 +47,6 @@ impl Headers {
     ) -> Result<Rows, StorageError> {
         guarded(|| self.0.range(range)).map(|rows| Rows(Some(rows)))
     }
-
-    /// The table itself.
-    #[cfg(test)]
-    pub(crate) fn table(&self) -> &ReadOnlyTable<u64, &'static [u8]> {
-        &self.0
-    }
 }
 
 type Row = (AccessGuard<'static, u64>, AccessGuard<'static, &'static [u8]>);

@@ -10,10 +10,10 @@ use super::slot::Outline;
 /// Users, intents, expiry queue and counts, always in line with the slots.
 #[derive(Debug, Default)]
 pub(crate) struct Lists {
-    /// Every device with a record by user, expired ones included until they are forgotten.
+    /// Every device with a record by user, dead ones included until they are forgotten.
     users: BTreeSet<(u64, DeviceId)>,
     intents: BTreeSet<DeviceId>,
-    /// Each device that is not due, once, at a second not later than the one it is due at. A
+    /// Each device once, at a second not later than the one at which it may be forgotten. A
     /// device whose life was prolonged is moved when its old second comes: a refresh costs the
     /// queue nothing.
     queue: BTreeSet<(u32, DeviceId)>,
@@ -23,14 +23,14 @@ pub(crate) struct Lists {
 /// How much there is of what.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counts {
-    /// Records that are not due.
+    /// Records.
     pub(crate) devices: u64,
-    /// Users with a record that is not due.
+    /// Users with a record.
     pub(crate) users: u64,
-    /// Records that are due and not forgotten yet.
-    pub(crate) due_devices: u64,
     /// Rows in the file.
     pub(crate) rows: u64,
+    /// Rows in the file that have a body: records, needed or not.
+    pub(crate) bodies: u64,
     /// Rows in the file that must stay.
     pub(crate) needed_rows: u64,
 }
@@ -38,6 +38,11 @@ pub(crate) struct Counts {
 impl Counts {
     pub(crate) fn garbage(&self) -> u64 {
         self.rows.saturating_sub(self.needed_rows)
+    }
+
+    /// Rows with a body that nobody needs.
+    pub(crate) fn garbage_bodies(&self) -> u64 {
+        self.bodies.saturating_sub(self.devices)
     }
 }
 
@@ -47,11 +52,15 @@ impl Lists {
         self.users.range((user, first)..=(user, last)).map(|(_, device)| *device)
     }
 
+    fn has_devices(&self, user: u64) -> bool {
+        self.devices_of(user).next().is_some()
+    }
+
     pub(crate) fn intents(&self) -> impl Iterator<Item = DeviceId> + '_ {
         self.intents.iter().copied()
     }
 
-    /// The devices that may have died by `now` and are not known to be due.
+    /// The devices that may have died by `now`.
     pub(crate) fn dying(&self, now: Timestamp) -> impl Iterator<Item = DeviceId> + '_ {
         let last = (second_after(now), DeviceId::from_bytes([255; 16]));
         self.queue.range(..=last).map(|(_, device)| *device)
@@ -70,16 +79,16 @@ impl Lists {
         queued: Option<u32>,
         slot: Option<&Slot>,
     ) -> u32 {
-        let due_at = slot.filter(|slot| !slot.is_due()).map(|slot| second_after(slot.due_at()));
-        match (queued, due_at) {
-            (Some(queued), Some(due_at)) if queued <= due_at => return queued,
+        let second = slot.map(|slot| second_after(slot.forget_at()));
+        match (queued, second) {
+            (Some(queued), Some(second)) if queued <= second => return queued,
             (Some(queued), _) => drop(self.queue.remove(&(queued, device))),
             (None, _) => {}
         }
-        if let Some(second) = due_at {
+        if let Some(second) = second {
             self.queue.insert((second, device));
         }
-        due_at.unwrap_or_default()
+        second.unwrap_or_default()
     }
 
     /// Takes the first device off the queue if its second has come.
@@ -89,18 +98,14 @@ impl Lists {
         Some(first.1)
     }
 
-    /// Exchanges the old outline of a device for its new one. `is_counted` tells of the other
-    /// devices of a user.
+    /// Exchanges the old outline of a device for its new one.
     pub(super) fn exchange(
         &mut self,
         device: DeviceId,
         old: Option<&Outline>,
         new: Option<&Outline>,
-        is_counted: impl Fn(DeviceId) -> bool,
     ) {
-        let rows = |outline: Option<&Outline>| {
-            outline.map_or(0, |outline| if outline.due { 0 } else { outline.rows })
-        };
+        let rows = |outline: Option<&Outline>| outline.map_or(0, |outline| outline.rows);
         self.counts.needed_rows = self.counts.needed_rows + rows(new) - rows(old);
         let has_intent = |outline: Option<&Outline>| outline.is_some_and(|o| o.has_intent);
         match (has_intent(old), has_intent(new)) {
@@ -108,29 +113,19 @@ impl Lists {
             (true, false) => drop(self.intents.remove(&device)),
             _ => {}
         }
-        let due = |outline: Option<&Outline>| {
-            u64::from(outline.is_some_and(|o| o.due && o.user.is_some()))
-        };
-        self.counts.due_devices = self.counts.due_devices + due(new) - due(old);
-        let counted = |outline: Option<&Outline>| outline.filter(|o| !o.due).and_then(|o| o.user);
         let user = |outline: Option<&Outline>| outline.and_then(|outline| outline.user);
-        if (user(old), counted(old)) == (user(new), counted(new)) {
+        let (old, new) = (user(old), user(new));
+        if old == new {
             return;
         }
-        if let Some(user) = user(old) {
+        if let Some(user) = old {
             self.users.remove(&(user, device));
-        }
-        if let Some(user) = counted(old) {
             self.counts.devices -= 1;
-            let is_only = !self.devices_of(user).any(&is_counted);
-            self.counts.users -= u64::from(is_only);
+            self.counts.users -= u64::from(!self.has_devices(user));
         }
-        if let Some(user) = counted(new) {
+        if let Some(user) = new {
             self.counts.devices += 1;
-            let is_only = !self.devices_of(user).any(&is_counted);
-            self.counts.users += u64::from(is_only);
-        }
-        if let Some(user) = user(new) {
+            self.counts.users += u64::from(!self.has_devices(user));
             self.users.insert((user, device));
         }
     }

@@ -32,22 +32,13 @@ pub(crate) struct LiveSlot {
     /// The keyed hash of the email.
     pub(crate) user: u64,
     pub(crate) cached: Option<Arc<TokenRecord>>,
-    pub(crate) intent: Option<Box<IntentSlot>>,
-    /// The row that holds `last_seen_at`, if the record's own is older; 0 for none.
-    pub(crate) touch_seq: u64,
+    pub(crate) intent: Option<Box<RefreshIntent>>,
     /// The second at which the expiry queue looks at it.
     queued: u32,
-    /// It died for certain: its rows are garbage.
-    due: bool,
+    /// A row of its own holds `last_seen_at`; the record's is older.
+    pub(crate) has_touch: bool,
     /// It was read since the cache's hand last came by.
     pub(crate) used: Mark,
-}
-
-/// A refresh intent and the row that holds it.
-#[derive(Clone, Debug)]
-pub(crate) struct IntentSlot {
-    pub(crate) seq: u64,
-    pub(crate) intent: RefreshIntent,
 }
 
 /// A device whose newest row is a tombstone.
@@ -59,7 +50,6 @@ pub(crate) struct EndedSlot {
     /// When nobody is told any more why it ended.
     pub(crate) forget_at: Timestamp,
     queued: u32,
-    due: bool,
 }
 
 /// What the lists need to know of a slot.
@@ -67,7 +57,6 @@ pub(crate) struct EndedSlot {
 pub(crate) struct Outline {
     /// The user, unless it is a tombstone.
     pub(crate) user: Option<u64>,
-    pub(crate) due: bool,
     pub(crate) queued: u32,
     pub(crate) has_intent: bool,
     /// The rows that must stay for it.
@@ -89,9 +78,8 @@ impl LiveSlot {
             user,
             cached: None,
             intent: None,
-            touch_seq: 0,
             queued: 0,
-            due: false,
+            has_touch: false,
             used: Mark::default(),
         }
     }
@@ -108,13 +96,8 @@ impl LiveSlot {
         now >= self.dies_at()
     }
 
-    /// Whether it died for certain: its row may go at any time.
-    pub(crate) fn is_due(&self) -> bool {
-        self.due
-    }
-
     pub(crate) fn intent(&self) -> Option<RefreshIntent> {
-        self.intent.as_ref().map(|slot| slot.intent)
+        self.intent.as_deref().copied()
     }
 
     pub(crate) fn previous_visit_at(&self) -> Option<Timestamp> {
@@ -163,7 +146,7 @@ impl EndedSlot {
         verifier: Verifier,
         forget_at: Timestamp,
     ) -> Self {
-        Self { seq, reason, verifier, forget_at, queued: 0, due: false }
+        Self { seq, reason, verifier, forget_at, queued: 0 }
     }
 }
 
@@ -183,25 +166,11 @@ impl Slot {
         }
     }
 
-    /// When its rows become garbage.
-    pub(crate) fn due_at(&self) -> Timestamp {
+    /// When nothing of it is needed any more.
+    pub(crate) fn forget_at(&self) -> Timestamp {
         match self {
             Self::Live(slot) => slot.dies_at(),
             Self::Ended(slot) => slot.forget_at,
-        }
-    }
-
-    pub(crate) fn is_due(&self) -> bool {
-        match self {
-            Self::Live(slot) => slot.due,
-            Self::Ended(slot) => slot.due,
-        }
-    }
-
-    pub(crate) fn set_due(&mut self, due: bool) {
-        match self {
-            Self::Live(slot) => slot.due = due,
-            Self::Ended(slot) => slot.due = due,
         }
     }
 
@@ -218,27 +187,26 @@ impl Slot {
         self.live().and_then(|slot| slot.cached.as_ref())
     }
 
-    /// Whether it counts as a live record.
-    pub(crate) fn is_counted(&self) -> bool {
-        self.live().is_some_and(|slot| !slot.due)
+    /// Whether the row `seq` of the device must stay: it is the newest, or behind the newest
+    /// record, which it amends.
+    pub(crate) fn needs(&self, seq: u64) -> bool {
+        match self {
+            Self::Live(slot) => slot.seq <= seq,
+            Self::Ended(slot) => slot.seq == seq,
+        }
     }
 
     pub(crate) fn outline(&self) -> Outline {
         match self {
             Self::Live(slot) => Outline {
                 user: Some(slot.user),
-                due: slot.due,
                 queued: slot.queued,
                 has_intent: slot.intent.is_some(),
-                rows: 1 + u64::from(slot.touch_seq != 0) + u64::from(slot.intent.is_some()),
+                rows: 1 + u64::from(slot.has_touch) + u64::from(slot.intent.is_some()),
             },
-            Self::Ended(slot) => Outline {
-                user: None,
-                due: slot.due,
-                queued: slot.queued,
-                has_intent: false,
-                rows: 1,
-            },
+            Self::Ended(slot) => {
+                Outline { user: None, queued: slot.queued, has_intent: false, rows: 1 }
+            }
         }
     }
 }
@@ -275,6 +243,6 @@ mod tests {
 
     #[test]
     fn a_slot_takes_no_more_than_it_must() {
-        assert!(size_of::<Slot>() <= 88, "{}", size_of::<Slot>());
+        assert!(size_of::<Slot>() <= 80, "{}", size_of::<Slot>());
     }
 }

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use tokenkeep_core::codec::{CodecError, Header, RecordHeader};
 use tokenkeep_core::{
-    Ceiling, CeilingPolicy, DeviceId, Email, EndReason, InsertOutcome, RemoveOutcome, Removed,
-    ReplaceOutcome, StoreError, Timestamp, TokenRecord, Tokens, Verifier, Version,
+    Ceiling, CeilingPolicy, DeviceId, Email, EndReason, InsertOutcome, RefreshIntent,
+    RemoveOutcome, Removed, ReplaceOutcome, StoreError, Timestamp, TokenRecord, Tokens, Verifier,
+    Version,
 };
 
 use crate::command::{Command, Prepared, Reply};
@@ -24,8 +25,8 @@ pub(super) struct Row {
 /// What was decided and is not on the disk yet.
 pub(super) struct Batch<'a> {
     pub(super) shared: &'a Shared,
-    /// What the index will say; `None` for a device that it lets go of.
-    pub(super) staged: HashMap<DeviceId, Option<Slot>>,
+    /// What the index will say.
+    pub(super) staged: HashMap<DeviceId, Slot>,
     /// The devices in the order in which they were first decided upon.
     pub(super) order: Vec<DeviceId>,
     /// Devices that a user gets in this batch.
@@ -281,23 +282,20 @@ impl<'a> Batch<'a> {
         let Prepared { record, bytes } = new;
         let device = record.device_id;
         let user = self.shared.index.user(record.email.as_str());
-        let seq = self.take_seq();
+        let seq = self.append_bytes(bytes.header, Some(bytes.body));
         let mut slot = LiveSlot::new(seq, &RecordHeader::of(&record), user);
-        self.rows.push(Row { seq, header: bytes.header, body: Some(bytes.body) });
         if old.as_ref().is_none_or(|old| old.user != user) {
             self.logins.entry(user).or_default().push(device);
         }
-        if let Some(mut old) = old {
+        if let Some(old) = old {
             if old.last_seen_at > slot.last_seen_at {
                 // The caller sealed an earlier time, and cannot be asked again.
                 slot.take_use(old.last_seen_at, old.previous_visit_at());
-                slot.touch_seq = self.append_touch(device, &slot)?;
+                self.append_touch(device, &mut slot)?;
             }
-            if let Some(mut intent) = old.intent.take() {
-                // It is bound to the version before.
-                intent.seq = self.append_intent(device, slot.version, &intent.intent)?;
-                slot.intent = Some(intent);
-            }
+            // It is bound to the version before.
+            slot.intent = old.intent;
+            self.append_intent(device, &slot)?;
         }
         let record = Arc::new(slot.completed(record));
         slot.cached = Some(Arc::clone(&record));
@@ -309,7 +307,7 @@ impl<'a> Batch<'a> {
     /// What the index says of `device` once this batch is published.
     pub(super) fn slot(&self, device: DeviceId) -> Option<Slot> {
         match self.staged.get(&device) {
-            Some(staged) => staged.clone(),
+            Some(staged) => Some(staged.clone()),
             None => self.shared.index.slot(device),
         }
     }
@@ -342,30 +340,58 @@ impl<'a> Batch<'a> {
         record.ok_or_else(|| self.shared.unreadable(device, CodecError::Missing))
     }
 
-    pub(super) fn stage(&mut self, device: DeviceId, mut slot: Slot) {
-        // Somebody saw it alive; the expiry queue may find otherwise again.
-        slot.set_due(false);
-        if self.staged.insert(device, Some(slot)).is_none() {
+    pub(super) fn stage(&mut self, device: DeviceId, slot: Slot) {
+        if self.staged.insert(device, slot).is_none() {
             self.order.push(device);
         }
+    }
+
+    /// Appends what amends the record of `slot` again, behind it.
+    pub(super) fn amend(
+        &mut self,
+        device: DeviceId,
+        slot: &mut LiveSlot,
+    ) -> Result<(), StoreError> {
+        if slot.has_touch {
+            self.append_touch(device, slot)?;
+        }
+        self.append_intent(device, slot)
     }
 
     /// Appends a row for the last use that `slot` knows of.
     pub(super) fn append_touch(
         &mut self,
         device: DeviceId,
-        slot: &LiveSlot,
-    ) -> Result<u64, StoreError> {
+        slot: &mut LiveSlot,
+    ) -> Result<(), StoreError> {
         let (last_seen_at, previous_visit_at) = (slot.last_seen_at, slot.previous_visit_at());
-        self.append(&Header::Touch { device, last_seen_at, previous_visit_at })
+        self.append(&Header::Touch { device, last_seen_at, previous_visit_at })?;
+        slot.has_touch = true;
+        Ok(())
+    }
+
+    /// Appends a row for the intent of `slot`, if it has one.
+    pub(super) fn append_intent(
+        &mut self,
+        device: DeviceId,
+        slot: &LiveSlot,
+    ) -> Result<(), StoreError> {
+        let Some(RefreshIntent { holder, since, .. }) = slot.intent() else { return Ok(()) };
+        self.append(&Header::Intent { device, version: slot.version, holder, since })?;
+        Ok(())
     }
 
     /// Appends a row without a body.
     pub(super) fn append(&mut self, header: &Header<'_>) -> Result<u64, StoreError> {
         let header = header.encode().map_err(StoreError::unavailable)?;
+        Ok(self.append_bytes(header, None))
+    }
+
+    /// Appends a row that is bytes already.
+    pub(super) fn append_bytes(&mut self, header: Vec<u8>, body: Option<Vec<u8>>) -> u64 {
         let seq = self.take_seq();
-        self.rows.push(Row { seq, header, body: None });
-        Ok(seq)
+        self.rows.push(Row { seq, header, body });
+        seq
     }
 
     fn take_seq(&mut self) -> u64 {

@@ -14,7 +14,7 @@ use tokenkeep_core::{
 };
 
 use super::batch::Batch;
-use crate::index::{IntentSlot, Slot};
+use crate::index::Slot;
 
 impl Batch<'_> {
     pub(super) fn lease(
@@ -43,8 +43,8 @@ impl Batch<'_> {
         };
         // The record first: what cannot be read is not leased.
         let record = self.record(device, &slot)?;
-        let seq = self.append_intent(device, slot.version, &intent)?;
-        slot.intent = Some(Box::new(IntentSlot { seq, intent }));
+        slot.intent = Some(Box::new(intent));
+        self.append_intent(device, &slot)?;
         let record = Arc::new(slot.completed(TokenRecord::clone(&record)));
         slot.cached = Some(Arc::clone(&record));
         self.stage(device, Slot::Live(slot));
@@ -93,15 +93,6 @@ impl Batch<'_> {
         Ok(())
     }
 
-    pub(super) fn append_intent(
-        &mut self,
-        device: DeviceId,
-        version: Version,
-        intent: &RefreshIntent,
-    ) -> Result<u64, StoreError> {
-        self.append(&Header::Intent { device, version, holder: intent.holder, since: intent.since })
-    }
-
     /// Changes what memory alone holds of the intent that `holder` has.
     fn change_intent(
         &mut self,
@@ -111,10 +102,10 @@ impl Batch<'_> {
         change: impl FnOnce(&mut RefreshIntent) -> bool,
     ) -> bool {
         let Some(mut slot) = self.live(device, now) else { return false };
-        let Some(held) = slot.intent.as_mut().filter(|held| held.intent.holder == holder) else {
+        let Some(held) = slot.intent.as_mut().filter(|held| held.holder == holder) else {
             return false;
         };
-        let changed = change(&mut held.intent);
+        let changed = change(held);
         if changed {
             slot.complete_cached();
             self.stage(device, Slot::Live(slot));

@@ -1,193 +1,246 @@
-//! Reclaiming: a pass over the rows in the order of their sequence numbers, in bounded steps.
+//! Reclaiming: the log gives up rows at its head, in bounded steps.
 //!
-//! A pass covers the rows that were there when it began, and drops
-//! - a record or a tombstone that is not the newest of its device;
-//! - a record that expired for certain, or a tombstone that nobody is told of any more, if it is
-//!   the newest of its device; then the index lets go of the device;
-//! - a touch or an intent that is not the one the index points at; a cleared intent always.
+//! A step looks at the next rows in the order of their sequence numbers. A row that is needed, the
+//! newest of its device, is carried to the tail: appended again as it is, with what amends it
+//! behind it. Once that is on the disk and published nobody needs the rows that were looked at,
+//! and the next commit drops them. So of two rows of a device the older one always goes first, and
+//! "the newest row wins" holds at opening after any crash, with no other bookkeeping. A reader
+//! that misses a row finds its successor in the index.
 //!
-//! The newest row of a device, dropped before an older one of the same device, would bring the
-//! older one back at the next opening. That cannot happen: an older row has a smaller number, and
-//! if the newest row was there when the pass began, every older one was garbage when the pass came
-//! by. A row that was the newest when the pass came by and is superseded later has its successor
-//! outside the pass. The same holds for a cleared intent and the intents before it. Touches and
-//! intents mean nothing without a record before them, nor once a newer record follows: opening
-//! ignores such, so they may go at any time after.
+//! Steps are taken while a share of the log is garbage. Rows leave in the order in which they
+//! came, so whole pages become free at once, and a commit writes pages that are full: dropping
+//! single rows where they are would write a page for each. What a row costs, in the worst case,
+//! is to be carried as often as live rows stand against garbage, 3 : 2 by default.
+//!
+//! A row that cannot be read is left where it is, until its device has ended or has a newer one.
 
-use redb::ReadableTable;
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+
+use redb::{Error, ReadableTable, StorageError};
 use tokenkeep_core::codec::Header;
 use tokenkeep_core::{DeviceId, StoreError, Timestamp};
 
-use super::Writer;
 use super::batch::Batch;
+use super::{FORGOTTEN_AT_ONCE, Writer};
+use crate::disk::guarded;
 use crate::index::Slot;
 use crate::shared::Failure;
 
-/// A pass under way.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Pass {
-    /// The first row that was not looked at yet.
-    pub(super) next: u64,
-    /// The first row that is not looked at.
-    pub(super) end: u64,
-    /// It goes on without being asked to.
-    pub(super) in_background: bool,
-    /// Garbage when it began, less what it dropped.
-    pub(super) left_over: u64,
-}
-
-/// One step of a pass.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Sweep {
-    pass: Pass,
-    limits: Limits,
-}
-
-/// How far a step goes.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
-    /// The most rows to look at.
-    pub(super) rows: usize,
-    /// The most expired records to forget.
-    pub(super) records: usize,
-    /// What expired by then may go; nothing that expired if it is absent.
-    pub(super) certain: Option<Timestamp>,
-}
-
-/// What a step found.
+/// Where reclaiming stands.
 #[derive(Debug, Default)]
-pub(super) struct Swept {
-    /// Rows to drop.
-    pub(super) rows: Vec<u64>,
-    /// Devices that the index lets go of.
-    pub(super) forgotten: Vec<DeviceId>,
-    /// How many of them were expired records.
-    pub(super) records: usize,
-    /// The first row that was not looked at, if the step did anything.
-    pub(super) next: Option<u64>,
+pub(super) struct Reclaiming {
+    /// The first row that was not looked at.
+    next: u64,
+    /// Rows that were looked at and that nobody needs: the next commit drops them.
+    passed: Passed,
+    /// Needed rows that could not be carried.
+    left_behind: BTreeMap<u64, LeftBehind>,
+    /// There is enough garbage.
+    is_on: bool,
 }
 
-/// What becomes of a row.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
-    Keep,
-    Drop,
-    /// Drop it and let go of its device.
-    Forget,
+/// Rows to drop.
+#[derive(Debug, Default)]
+pub(super) struct Passed {
+    pub(super) headers: Vec<u64>,
+    pub(super) bodies: Vec<u64>,
 }
 
-impl Sweep {
-    /// Looks at the next rows. What counts is the index as it is published: a reader who finds
-    /// a row gone must find its successor there. No device is forgotten that `batch` stages.
-    pub(super) fn step(
-        &self,
-        batch: &Batch<'_>,
-        headers: &impl ReadableTable<u64, &'static [u8]>,
-    ) -> Result<Swept, redb::Error> {
-        let mut swept = Swept { next: Some(self.pass.end), ..Swept::default() };
-        for (row, looked_at) in headers.range(self.pass.next..self.pass.end)?.zip(0..) {
-            let (seq, bytes) = row?;
-            let seq = seq.value();
-            if looked_at == self.limits.rows || swept.records == self.limits.records {
-                swept.next = Some(seq);
-                break;
-            }
-            // Opening refuses a file with a header that cannot be read.
-            let Ok(header) = Header::decode(bytes.value()) else { continue };
-            let device = header.device();
-            let certain = self.limits.certain.filter(|_| !batch.staged.contains_key(&device));
-            let verdict =
-                batch.shared.index.with(device, |slot| verdict(&header, seq, slot, certain));
-            match verdict.unwrap_or(Verdict::Drop) {
-                Verdict::Keep => {}
-                Verdict::Drop => swept.rows.push(seq),
-                Verdict::Forget => {
-                    swept.rows.push(seq);
-                    swept.forgotten.push(device);
-                    swept.records += usize::from(matches!(header, Header::Record(_)));
-                }
-            }
+#[derive(Clone, Copy, Debug)]
+struct LeftBehind {
+    device: DeviceId,
+    has_body: bool,
+}
+
+/// What a step came to. It counts when its commit has succeeded.
+#[derive(Debug)]
+pub(super) struct Step {
+    next: u64,
+    passed: Passed,
+}
+
+impl Passed {
+    fn add(&mut self, seq: u64, has_body: bool) {
+        self.headers.push(seq);
+        if has_body {
+            self.bodies.push(seq);
         }
-        Ok(swept)
     }
 }
 
-fn verdict(header: &Header<'_>, seq: u64, slot: &Slot, certain: Option<Timestamp>) -> Verdict {
-    let points_here = match header {
-        Header::Record(_) | Header::Tombstone { .. } if slot.seq() == seq => {
-            let may_go = slot.is_due() && certain.is_some_and(|certain| slot.due_at() <= certain);
-            return if may_go { Verdict::Forget } else { Verdict::Keep };
+impl Reclaiming {
+    /// The rows that the next commit drops.
+    pub(super) fn passed(&self) -> &Passed {
+        &self.passed
+    }
+
+    /// Looks at the next `rows` rows that were there before `batch`, and has it carry those that
+    /// are needed.
+    pub(super) fn look(
+        &mut self,
+        batch: &mut Batch<'_>,
+        headers: &impl ReadableTable<u64, &'static [u8]>,
+        bodies: &impl ReadableTable<u64, &'static [u8]>,
+        rows: usize,
+    ) -> Result<Step, Error> {
+        let mut step = Step { next: self.next, passed: self.overtaken(batch) };
+        let end = batch.shared.next_seq.load(Ordering::Acquire);
+        let mut looked_at = 0;
+        for row in headers.range(self.next..end.max(self.next))?.take(rows) {
+            let (seq, bytes) = row?;
+            let seq = seq.value();
+            (step.next, looked_at) = (seq + 1, looked_at + 1);
+            // Opening refuses a file with a header that cannot be read.
+            let Ok(header) = Header::decode(bytes.value()) else { continue };
+            let (device, has_body) = (header.device(), matches!(header, Header::Record(_)));
+            let needed = batch.slot(device).filter(|slot| slot.needs(seq));
+            let carried = match needed {
+                None => true,
+                Some(_) if self.left_behind.contains_key(&seq) => false,
+                Some(slot) => carry(batch, bodies, seq, bytes.value(), device, slot)
+                    .inspect_err(|_| self.leave_behind(seq, device, has_body))?,
+            };
+            match carried {
+                true => step.passed.add(seq, has_body),
+                false => self.leave_behind(seq, device, has_body),
+            }
         }
-        Header::Touch { .. } => slot.live().is_some_and(|slot| slot.touch_seq == seq),
-        Header::Intent { .. } => {
-            slot.live().and_then(|slot| slot.intent.as_ref()).is_some_and(|held| held.seq == seq)
+        if looked_at < rows {
+            step.next = end;
         }
-        Header::Record(_) | Header::Tombstone { .. } | Header::IntentCleared { .. } => false,
+        Ok(step)
+    }
+
+    /// Takes the step whose commit has succeeded; returns what that commit has dropped.
+    pub(super) fn advance(&mut self, step: Step) -> Passed {
+        self.next = step.next;
+        for seq in &step.passed.headers {
+            self.left_behind.remove(seq);
+        }
+        std::mem::replace(&mut self.passed, step.passed)
+    }
+
+    /// Begins anew: the file may be another than it was thought to be.
+    pub(super) fn start_over(&mut self) {
+        (self.next, self.passed) = (0, Passed::default());
+    }
+
+    /// Whether there is something to do that no batch takes along.
+    pub(super) fn has_work(&self) -> bool {
+        self.is_on || !self.passed.headers.is_empty()
+    }
+
+    fn leave_behind(&mut self, seq: u64, device: DeviceId, has_body: bool) {
+        let before = self.left_behind.insert(seq, LeftBehind { device, has_body });
+        if before.is_none() {
+            tracing::error!(%device, "a row cannot be read; it was left as it is");
+        }
+    }
+
+    /// Rows that were left behind and are not needed any more.
+    fn overtaken(&self, batch: &Batch<'_>) -> Passed {
+        let mut passed = Passed::default();
+        for (seq, row) in self.left_behind.range(..self.next) {
+            if !batch.slot(row.device).is_some_and(|slot| slot.needs(*seq)) {
+                passed.add(*seq, row.has_body);
+            }
+        }
+        passed
+    }
+}
+
+/// Appends the needed row `seq` again, and what amends it; false if it cannot be read.
+fn carry(
+    batch: &mut Batch<'_>,
+    bodies: &impl ReadableTable<u64, &'static [u8]>,
+    seq: u64,
+    header: &[u8],
+    device: DeviceId,
+    slot: Slot,
+) -> Result<bool, Error> {
+    let slot = match slot {
+        // What amends a record is carried with it: the record was left behind.
+        slot if slot.seq() != seq => return Ok(false),
+        Slot::Ended(mut slot) => {
+            slot.seq = batch.append_bytes(header.to_vec(), None);
+            Slot::Ended(slot)
+        }
+        Slot::Live(mut slot) => {
+            let Some(body) = read(bodies, seq)? else { return Ok(false) };
+            slot.seq = batch.append_bytes(header.to_vec(), Some(body));
+            batch.amend(device, &mut slot).map_err(unwritten)?;
+            Slot::Live(slot)
+        }
     };
-    if points_here { Verdict::Keep } else { Verdict::Drop }
+    batch.stage(device, slot);
+    Ok(true)
+}
+
+fn read(
+    bodies: &impl ReadableTable<u64, &'static [u8]>,
+    seq: u64,
+) -> Result<Option<Vec<u8>>, StorageError> {
+    match guarded(|| Ok(bodies.get(seq)?.map(|row| row.value().to_vec()))) {
+        Err(StorageError::Corrupted(_)) => Ok(None),
+        read => read,
+    }
+}
+
+fn unwritten(error: StoreError) -> Error {
+    Error::Io(std::io::Error::other(error))
 }
 
 impl Writer {
-    /// The step that the next commit takes along.
-    pub(super) fn next_sweep(&mut self, limits: Option<Limits>) -> Option<Sweep> {
-        let pass = self.pass.filter(|pass| pass.in_background || limits.is_some())?;
-        let limits = limits.unwrap_or_else(|| self.limits(ROWS_WITH_A_BATCH));
-        Some(Sweep { pass, limits })
+    /// How many rows the commit of a batch looks at.
+    pub(super) fn rows_to_look_at(&self, appended: usize) -> usize {
+        let rows = appended.saturating_mul(LOOKED_AT_FOR_EACH).clamp(FEWEST_ROWS, MOST_ROWS);
+        if self.reclaiming.is_on { rows } else { 0 }
     }
 
-    /// Begins a pass if there is enough garbage, besides what the last one could not drop.
-    pub(super) fn begin_pass_if_worthwhile(&mut self) {
+    /// Sees whether reclaiming is worth its while.
+    pub(super) fn look_at_the_garbage(&mut self) {
         let counts = self.shared.index.lists().counts;
-        let garbage = counts.garbage();
-        self.left_over = self.left_over.min(garbage);
+        let Passed { headers, bodies } = &self.reclaiming.passed;
+        let count = |rows: &Vec<u64>| u64::try_from(rows.len()).unwrap_or(u64::MAX);
+        let rows = counts.garbage().saturating_sub(count(headers));
+        let bodies = counts.garbage_bodies().saturating_sub(count(bodies));
         let options = &self.shared.options;
-        let share = counts.rows.saturating_mul(options.garbage_percent) / 100;
-        if garbage - self.left_over < share.max(options.garbage_rows).max(1) {
-            return;
-        }
-        if self.pass.is_none() {
-            self.begin_pass();
-        }
-        if let Some(pass) = &mut self.pass {
-            pass.in_background = true;
+        let share = weight(counts.rows, counts.bodies).saturating_mul(options.garbage_percent);
+        self.reclaiming.is_on = rows >= options.garbage_rows.max(1)
+            && weight(rows, bodies).saturating_mul(100) >= share;
+    }
+
+    /// Takes a step if there is something to do, with no batch.
+    pub(super) fn go_on_reclaiming(&mut self) {
+        if self.reclaiming.has_work() {
+            let rows = if self.reclaiming.is_on { MOST_ROWS } else { 0 };
+            // Whoever writes learns of a failure.
+            let _ = self.reclaim(rows);
         }
     }
 
-    /// Takes a step that no batch takes along.
-    pub(super) fn reclaim_between_batches(&mut self) -> Result<usize, Failure> {
-        let limits = self.limits(ROWS_ALONE);
-        self.sweep(limits)
-    }
-
-    /// Frees records that expired by `now`, at most `limit`.
-    pub(super) fn purge(&mut self, limit: usize, now: Timestamp) -> Result<usize, StoreError> {
-        let limits = self.limits(ROWS_ALONE);
-        let Some(certain) = limits.certain.map(|certain| certain.min(now)) else { return Ok(0) };
-        while self.shared.index.publish().mark_due(certain, super::DUE_AT_ONCE) {}
+    /// Lets go of records that expired by `now`, at most `limit`; their rows are garbage.
+    pub(super) fn purge(&mut self, limit: usize, now: Timestamp) -> usize {
+        let certain = self.guard.certain(&*self.shared.options.clock);
+        let Some(certain) = certain.map(|certain| certain.min(now)) else { return 0 };
         let mut freed = 0;
-        let mut began = false;
-        while freed < limit {
-            if self.pass.is_none() {
-                if began || self.shared.index.lists().counts.due_devices == 0 {
-                    break;
-                }
-                self.begin_pass();
-                began = true;
-            }
-            let limits = Limits { records: limit - freed, certain: Some(certain), ..limits };
-            freed += self.sweep(limits)?;
+        while freed < limit && self.shared.index.lists().is_anything_due(certain) {
+            let step = (limit - freed).min(FORGOTTEN_AT_ONCE);
+            freed += self.shared.index.publish().forget_dead(certain, step);
         }
-        Ok(freed)
+        freed
     }
 
     /// Drops all garbage and shortens the file.
     pub(super) fn compact(&mut self) -> Result<(), StoreError> {
         self.flush()?;
-        self.pass = None;
-        self.begin_pass();
-        while self.pass.is_some() {
-            self.reclaim_between_batches()?;
+        let end = self.shared.next_seq.load(Ordering::Acquire);
+        self.reclaiming.start_over();
+        while self.shared.index.lists().counts.garbage() > 0 && self.reclaiming.next < end {
+            self.reclaim(MOST_ROWS)?;
         }
+        self.reclaim(0)?;
         self.flush()?;
         self.shared.disk.compact().map_err(|error| {
             let failure = Failure::new(error);
@@ -196,73 +249,23 @@ impl Writer {
         })
     }
 
-    fn begin_pass(&mut self) {
-        let end = self.shared.next_seq.load(std::sync::atomic::Ordering::Acquire);
-        let left_over = self.shared.index.lists().counts.garbage();
-        self.pass = Some(Pass { next: 0, end, in_background: false, left_over });
-    }
-
-    fn sweep(&mut self, limits: Limits) -> Result<usize, Failure> {
+    /// Looks at so many rows, and drops those that were passed before.
+    fn reclaim(&mut self, rows: usize) -> Result<(), Failure> {
         let shared = std::sync::Arc::clone(&self.shared);
-        self.commit(&mut Batch::new(&shared), Some(limits))
-    }
-
-    fn limits(&mut self, rows: usize) -> Limits {
-        let certain = self.guard.certain(&*self.shared.options.clock);
-        Limits { rows, records: usize::MAX, certain }
+        self.commit(&mut Batch::new(&shared), rows)
     }
 }
 
-/// Rows that a batch's commit looks at besides its own work.
-const ROWS_WITH_A_BATCH: usize = 1024;
-/// Rows that a commit looks at which does nothing else.
-const ROWS_ALONE: usize = 8192;
-
-#[cfg(test)]
-mod tests {
-    use std::num::NonZeroUsize;
-    use std::sync::Arc;
-    use std::time::Duration;
-
-    use tokenkeep_core::{Clock as _, Insert, KeyRing, ManualClock};
-
-    use super::*;
-    use crate::testing::{Disk, open_on, record};
-    use crate::{Engine, Options};
-
-    const HOUR: Duration = Duration::from_secs(3600);
-
-    /// An engine with one record that is certainly dead, and the time at which it was not.
-    fn with_a_dead_record(device: DeviceId) -> (Engine, Timestamp) {
-        let now = Timestamp::from_unix_seconds(1_700_000_000);
-        let clock = Arc::new(ManualClock::new(now));
-        let ring = KeyRing::generate().unwrap();
-        let options = Options::new().clock(clock.clone()).key_ring(ring).garbage(100, u64::MAX);
-        let engine = open_on(&Disk::new(), options).unwrap();
-        let login = Insert { record: record(device, now), replaces: None, ceiling: None };
-        engine.blocking().insert(login, now).unwrap();
-        clock.advance(2 * HOUR);
-        engine.blocking().purge_expired(0, clock.now()).unwrap();
-        assert_eq!(engine.blocking().scan(None, NonZeroUsize::MIN, now).unwrap().records.len(), 1);
-        (engine, now)
-    }
-
-    fn sweep(engine: &Engine, batch: &Batch<'_>, now: Timestamp) -> Swept {
-        let limits = Limits { rows: 10, records: 10, certain: Some(now + 2 * HOUR) };
-        let pass = Pass { next: 0, end: 10, in_background: true, left_over: 0 };
-        let snapshot = engine.shared.snapshot().unwrap();
-        Sweep { pass, limits }.step(batch, snapshot.headers.table()).unwrap()
-    }
-
-    #[test]
-    fn a_device_that_the_batch_saw_alive_is_not_forgotten() {
-        let device = DeviceId::from_bytes([1; 16]);
-        let (engine, now) = with_a_dead_record(device);
-        let mut batch = Batch::new(&engine.shared);
-        assert_eq!(sweep(&engine, &batch, now).forgotten, [device]);
-        // Its call took the time before the record died, and came late.
-        batch.touch(device, now + HOUR / 2);
-        let swept = sweep(&engine, &batch, now);
-        assert!(swept.forgotten.is_empty() && swept.rows.is_empty(), "{swept:?}");
-    }
+/// What so many rows take in the file, so many of them with a body, in sizes of a header.
+const fn weight(rows: u64, bodies: u64) -> u64 {
+    rows.saturating_add(bodies.saturating_mul(BODY_WEIGHT))
 }
+
+/// A body is about so many times as long as a header.
+const BODY_WEIGHT: u64 = 10;
+/// Rows that a batch looks at for each that it appends. The log would have to grow without end
+/// if that were fewer than one for each row of garbage that there is at its head.
+const LOOKED_AT_FOR_EACH: usize = 3;
+const FEWEST_ROWS: usize = 8;
+/// Rows that one commit looks at, at most.
+const MOST_ROWS: usize = 2048;

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use tokenkeep_core::codec::{CodecError, Header};
 use tokenkeep_core::{DeviceId, RefreshIntent, Timestamp};
 
-use crate::index::{EndedSlot, Index, IntentSlot, LiveSlot, Publication, Slot};
+use crate::index::{EndedSlot, Index, LiveSlot, Publication, Slot};
 use crate::open::OpenError;
 use crate::shared::Shared;
 
@@ -14,7 +14,7 @@ use crate::shared::Shared;
 pub(crate) fn load(shared: &Shared) -> Result<(), OpenError> {
     let mut target = Fresh { index: &shared.index, publication: shared.index.publish() };
     let scanned = scan(shared, &mut target)?;
-    target.publication.lists_mut().counts.rows = scanned.rows;
+    scanned.count(&mut target.publication);
     shared.next_seq.store(scanned.next_seq, Ordering::Release);
     Ok(())
 }
@@ -43,7 +43,7 @@ pub(super) fn reconcile(shared: &Shared) -> Result<(), OpenError> {
         };
         publication.put(device, Some(slot));
     }
-    publication.lists_mut().counts.rows = scanned.rows;
+    scanned.count(&mut publication);
     let next_seq = scanned.next_seq.max(shared.next_seq.load(Ordering::Acquire));
     shared.next_seq.store(next_seq, Ordering::Release);
     Ok(())
@@ -60,15 +60,23 @@ fn merged(mut slot: LiveSlot, old: LiveSlot) -> LiveSlot {
 /// The holder of a lease lives on in this process.
 fn keep_lease(slot: &mut LiveSlot, old: &LiveSlot) {
     if let (Some(found), Some(known)) = (&mut slot.intent, old.intent())
-        && found.intent.holder == known.holder
+        && found.holder == known.holder
     {
-        found.intent = known;
+        **found = known;
     }
 }
 
 struct Scanned {
     rows: u64,
+    bodies: u64,
     next_seq: u64,
+}
+
+impl Scanned {
+    fn count(&self, publication: &mut Publication<'_>) {
+        let counts = &mut publication.lists_mut().counts;
+        (counts.rows, counts.bodies) = (self.rows, self.bodies);
+    }
 }
 
 /// Where slots are put together while rows are read.
@@ -105,7 +113,7 @@ impl Slots for HashMap<DeviceId, Slot> {
 fn scan(shared: &Shared, slots: &mut impl Slots) -> Result<Scanned, OpenError> {
     let path = shared.disk.path();
     let snapshot = shared.disk.snapshot().map_err(|error| OpenError::storage(path, error))?;
-    let mut scanned = Scanned { rows: 0, next_seq: 1 };
+    let mut scanned = Scanned { rows: 0, bodies: 0, next_seq: 1 };
     let rows = snapshot.headers.range::<u64>(..);
     for row in rows.map_err(|error| OpenError::storage(path, error))? {
         let (seq, bytes) = row.map_err(|error| OpenError::storage(path, error))?;
@@ -115,6 +123,7 @@ fn scan(shared: &Shared, slots: &mut impl Slots) -> Result<Scanned, OpenError> {
             cause => OpenError::damaged(DamagedRow { seq, cause }),
         })?;
         scanned.rows += 1;
+        scanned.bodies += u64::from(matches!(header, Header::Record(_)));
         scanned.next_seq = seq.saturating_add(1);
         apply(shared, seq, &header, slots);
     }
@@ -134,7 +143,7 @@ fn apply(shared: &Shared, seq: u64, header: &Header<'_>, slots: &mut impl Slots)
         }
         Header::Touch { .. } | Header::Intent { .. } | Header::IntentCleared { .. } => {
             if let Some(Slot::Live(mut slot)) = slots.take(device) {
-                amend(seq, header, &mut slot);
+                amend(header, &mut slot);
                 slots.put(device, Slot::Live(slot));
             }
         }
@@ -142,11 +151,11 @@ fn apply(shared: &Shared, seq: u64, header: &Header<'_>, slots: &mut impl Slots)
 }
 
 /// Applies a row that says something about the record before it.
-fn amend(seq: u64, header: &Header<'_>, slot: &mut LiveSlot) {
+fn amend(header: &Header<'_>, slot: &mut LiveSlot) {
     match header {
         Header::Touch { last_seen_at, previous_visit_at, .. } => {
             slot.take_use(*last_seen_at, *previous_visit_at);
-            slot.touch_seq = seq;
+            slot.has_touch = true;
         }
         Header::Intent { version, holder, since, .. } if *version == slot.version => {
             // Its holder went with the process that it lived in.
@@ -156,7 +165,7 @@ fn amend(seq: u64, header: &Header<'_>, slot: &mut LiveSlot) {
                 leased_until: Timestamp::default(),
                 uncertain: true,
             };
-            slot.intent = Some(Box::new(IntentSlot { seq, intent }));
+            slot.intent = Some(Box::new(intent));
         }
         Header::IntentCleared { .. } => slot.intent = None,
         _ => {}

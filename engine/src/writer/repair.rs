@@ -21,7 +21,7 @@ impl Writer {
             tracing::error!("writes that were acknowledged before they were on the disk are lost");
         }
         self.shared.set_failure(Some(failure.clone()));
-        self.pass = None;
+        self.reclaiming.start_over();
         self.out_of_line = true;
         self.patience = FIRST_PATIENCE;
         self.repair();

@@ -32,9 +32,15 @@ impl Driver {
 
     /// Records that died at some time are dropped from the model when the engine has none.
     pub(super) fn forget(&self, model: &mut Model) {
-        model.devices.retain(|device, known| {
+        let Model { devices, forgotten } = model;
+        devices.retain(|device, known| {
             let gone = || matches!(self.peek(*device), Ok(Lookup::Absent));
-            !(known.due_at() <= self.latest && matches!(known, Known::Live { .. }) && gone())
+            let is_kept =
+                known.due_at() > self.latest || !matches!(known, Known::Live { .. }) || !gone();
+            if !is_kept {
+                forgotten.insert(*device, known.clone());
+            }
+            is_kept
         });
     }
 

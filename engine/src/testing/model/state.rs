@@ -26,6 +26,8 @@ pub(super) enum Known {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Model {
     pub(super) devices: BTreeMap<DeviceId, Known>,
+    /// What the engine let go of because it is dead, and may find again when it is opened.
+    pub(super) forgotten: BTreeMap<DeviceId, Known>,
 }
 
 impl Known {
@@ -81,6 +83,7 @@ impl Model {
     fn put(&mut self, record: TokenRecord) {
         let synced_last_seen_at = record.last_seen_at;
         let device = record.device_id;
+        self.forgotten.remove(&device);
         self.devices.insert(device, Known::Live { record: Box::new(record), synced_last_seen_at });
     }
 
@@ -273,8 +276,9 @@ impl Model {
         };
     }
 
-    /// What opening does: nobody holds a lease any more.
+    /// What opening does: nobody holds a lease any more, and rows that are still there count.
     pub(super) fn reopen(&mut self) {
+        self.devices.append(&mut self.forgotten);
         for known in self.devices.values_mut() {
             if let Known::Live { record, synced_last_seen_at } = known {
                 *synced_last_seen_at = record.last_seen_at;
