@@ -13,11 +13,11 @@ use redb::{
 };
 
 use snapshot::Headers;
-pub(crate) use snapshot::Snapshot;
+pub(crate) use snapshot::{Row, Snapshot, corrupted, find};
 
-/// Sequence number to header; see [`tokenkeep_core::codec`].
+/// Number of a block to its headers; see [`crate::block`] and [`tokenkeep_core::codec`].
 pub(crate) const HEADERS: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("headers");
-/// Sequence number to body, for the rows that are records.
+/// Number of a block to its bodies, if it has any.
 pub(crate) const BODIES: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("bodies");
 /// The one row that says what the file is; see [`crate::meta`].
 pub(crate) const META: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("meta");

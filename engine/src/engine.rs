@@ -102,7 +102,7 @@ impl Engine {
         let (cached_records, cached_bytes) = self.shared.index.cached();
         let disagreement = &self.shared.clock_disagreement;
         Figures {
-            rows: counts.rows,
+            rows: counts.size.rows,
             garbage_rows: counts.garbage(),
             index_bytes: self.shared.index.size_bytes(),
             cached_records,

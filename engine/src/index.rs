@@ -211,8 +211,7 @@ impl Index {
             let outline = self.with(device, Slot::outline);
             found.exchange(device, None, outline.as_ref());
         }
-        let (rows, bodies) = (lists.counts.rows, lists.counts.bodies);
-        (lists.counts, lists::Counts { rows, bodies, ..found.counts })
+        (lists.counts, lists::Counts { size: lists.counts.size, ..found.counts })
     }
 }
 

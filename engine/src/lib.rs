@@ -50,7 +50,8 @@
 //! # How it works
 //!
 //! The file is a log: every login, refresh and logout appends a row under the next sequence
-//! number, so that a batch of them is a handful of pages. Which row of a device is the newest, an
+//! number, and the rows of one commit are packed into blocks, so that a batch of them is a handful
+//! of pages. Which row of a device is the newest, an
 //! index in memory knows; it is rebuilt from the rows' small headers when the store is opened,
 //! and the newest row wins. One thread writes: it takes what waits, decides each write against
 //! the index, commits once, publishes, and answers. A reader never sees what is not durable, and
@@ -59,6 +60,7 @@
 //! | to learn about | read |
 //! | --- | --- |
 //! | the index, the cache, the expiry queue | `index.rs` |
+//! | rows, packed into pages | `block.rs` |
 //! | deciding and committing a batch | `writer/batch.rs`, `writer/commit.rs` |
 //! | which rows may go, and why that is safe | `writer/reclaim.rs` |
 //! | what happens when the disk fails | `writer/repair.rs` |
@@ -74,6 +76,7 @@
 //!   which records are cached.
 //! - What expired is destroyed by a clock that cannot leap.
 
+mod block;
 mod blocking;
 mod clock_guard;
 mod command;

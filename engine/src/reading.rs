@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
-use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -12,6 +11,7 @@ use tokenkeep_core::{
     TokenRecord,
 };
 
+use crate::block::{Entries, block_of};
 use crate::disk::Snapshot;
 use crate::index::{LiveSlot, Slot};
 use crate::shared::Shared;
@@ -148,20 +148,24 @@ impl Shared {
         let mut at = after.map_or(Ok(0), position)?;
         let mut records = Vec::new();
         loop {
-            let end = self.next_seq.load(Ordering::Acquire);
+            let end = self.next_block.load(Ordering::Acquire);
             let snapshot = self.snapshot()?;
-            let rest = (Bound::Excluded(at), Bound::Unbounded);
-            for row in snapshot.headers.range::<u64>(rest).map_err(StoreError::unavailable)? {
-                let (seq, header) = row.map_err(StoreError::unavailable)?;
-                at = seq.value();
-                if let Some(record) = self.scanned(&snapshot, at, header.value(), now)? {
-                    records.push(record);
-                }
-                if records.len() == limit.get() {
-                    return Ok(Page { records, next: Some(cursor(at)) });
+            let blocks = snapshot.headers.range(block_of(at)..);
+            for block in blocks.map_err(StoreError::unavailable)? {
+                let (number, list) = block.map_err(StoreError::unavailable)?;
+                for entry in Entries::of(number.value(), list.value()) {
+                    let (seq, header) = entry.map_err(StoreError::unavailable)?;
+                    if seq <= at {
+                        continue;
+                    }
+                    at = seq;
+                    records.extend(self.scanned(&snapshot, at, header, now)?);
+                    if records.len() == limit.get() {
+                        return Ok(Page { records, next: Some(cursor(at)) });
+                    }
                 }
             }
-            if end == self.next_seq.load(Ordering::Acquire) {
+            if end == self.next_block.load(Ordering::Acquire) {
                 return Ok(Page { records, next: None });
             }
         }

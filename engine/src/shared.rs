@@ -8,7 +8,7 @@ use tokenkeep_core::codec::{self, CodecError, Header};
 use tokenkeep_core::{DeviceId, KeyRing, StoreError, StoreId, TokenRecord};
 use tokio::sync::Notify;
 
-use crate::disk::{Disk, Snapshot};
+use crate::disk::{Disk, Row, Snapshot};
 use crate::index::{Index, LiveSlot};
 use crate::options::Options;
 
@@ -22,8 +22,8 @@ pub(crate) struct Shared {
     pub(crate) options: Options,
     /// Told whenever the writer has taken commands out of the channel.
     pub(crate) room: Notify,
-    /// The sequence number that the next row gets.
-    pub(crate) next_seq: AtomicU64,
+    /// The number that the next block gets.
+    pub(crate) next_block: AtomicU64,
     /// Records that could not be read since opening.
     pub(crate) unreadable: AtomicU64,
     /// See [`crate::clock_guard::ClockGuard::disagreement_seconds`].
@@ -60,7 +60,7 @@ impl Shared {
             store,
             options,
             room: Notify::new(),
-            next_seq: AtomicU64::new(1),
+            next_block: AtomicU64::new(1),
             unreadable: AtomicU64::new(0),
             clock_disagreement: AtomicI64::new(0),
             closed: AtomicBool::new(false),
@@ -98,13 +98,9 @@ impl Shared {
         device: DeviceId,
         slot: &LiveSlot,
     ) -> Result<Option<Arc<TokenRecord>>, StoreError> {
-        let header = snapshot.header(slot.seq).map_err(|error| self.unread(device, error))?;
-        let body = snapshot.body(slot.seq).map_err(|error| self.unread(device, error))?;
-        let (header, body) = match (header, body) {
-            (Some(header), Some(body)) => (header, body),
-            (None, None) => return Ok(None),
-            _ => return Err(self.unreadable(device, CodecError::Missing)),
-        };
+        let row = snapshot.row(slot.seq).map_err(|error| self.unread(device, error))?;
+        let Some(Row { header, body }) = row else { return Ok(None) };
+        let body = body.ok_or_else(|| self.unreadable(device, CodecError::Missing))?;
         let record = codec::decode(&header, &body, &self.ring, &self.store)
             .map_err(|cause| self.unreadable(device, cause))?;
         if record.device_id != device {

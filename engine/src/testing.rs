@@ -18,7 +18,8 @@ use tokenkeep_core::{
 
 use tokenkeep_core::codec::Header;
 
-use crate::disk::{BODIES, HEADERS, Medium};
+use crate::block::{Entries, Size};
+use crate::disk::{BODIES, HEADERS, Medium, corrupted, find};
 use crate::engine::Engine;
 use crate::open::{self, OpenError};
 use crate::options::Options;
@@ -68,10 +69,10 @@ pub fn check_counts(engine: &Engine) {
         let (counts, recounted) = engine.shared.index.recount();
         assert_eq!(counts, recounted, "counts and slots differ");
         match rows {
-            Ok(rows) => (counts.rows, rows),
+            Ok(rows) => (counts.size, rows),
             Err(error) => {
                 assert!(engine.shared.failure().is_some(), "{error}");
-                (0, 0)
+                (Size::default(), Size::default())
             }
         }
     };
@@ -85,18 +86,23 @@ pub fn check_counts(engine: &Engine) {
 }
 
 /// Counts the rows, each record with its body.
-fn count_rows(database: &redb::Database) -> Result<u64, redb::Error> {
+fn count_rows(database: &redb::Database) -> Result<Size, redb::Error> {
     use redb::{ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _};
     let transaction = database.begin_read()?;
     let (headers, bodies) = (transaction.open_table(HEADERS)?, transaction.open_table(BODIES)?);
-    let mut records = 0;
-    for row in headers.iter()? {
-        let (seq, header) = row?;
-        if let Ok(Header::Record(_)) = Header::decode(header.value()) {
-            records += 1;
-            assert!(bodies.get(seq.value())?.is_some(), "a record without its body");
+    let (mut size, mut blocks) = (Size::default(), 0);
+    for block in headers.iter()? {
+        let (number, list) = block?;
+        let before = size;
+        for entry in Entries::of(number.value(), list.value()) {
+            let (seq, header) = entry.map_err(corrupted)?;
+            let has_body = matches!(Header::decode(header), Ok(Header::Record(_)));
+            let body = find(&bodies, seq)?.unwrap_or_default();
+            assert_eq!(has_body, !body.is_empty(), "a record has a body, and nothing else has");
+            size.add_row(has_body);
         }
+        blocks += u64::from(size.bodies > before.bodies);
     }
-    assert_eq!(bodies.len()?, records, "bodies, records");
-    Ok(headers.len()?)
+    assert_eq!(bodies.len()?, blocks, "blocks with bodies");
+    Ok(size)
 }

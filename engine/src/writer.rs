@@ -136,7 +136,7 @@ impl Writer {
         }
         self.callers = commands;
         shared.room.notify_waiters();
-        let took_a_step = !batch.rows.is_empty();
+        let took_a_step = !batch.blocks.is_empty();
         self.finish(batch);
         self.look_at_the_clock();
         if !took_a_step {

@@ -5,9 +5,10 @@ use std::iter::FusedIterator;
 use std::ops::RangeBounds;
 use std::sync::RwLockReadGuard;
 
-use redb::{AccessGuard, Database, Range, ReadOnlyTable, StorageError};
+use redb::{AccessGuard, Database, Range, ReadOnlyTable, ReadableTable, StorageError};
 
 use super::guarded;
+use crate::block::{Entries, Malformed, block_of};
 
 /// The rows at one instant.
 pub(crate) struct Snapshot<'a> {
@@ -17,59 +18,78 @@ pub(crate) struct Snapshot<'a> {
     pub(super) _database: RwLockReadGuard<'a, Option<Database>>,
 }
 
+/// A row, as it is stored.
+pub(crate) struct Row {
+    pub(crate) header: Vec<u8>,
+    pub(crate) body: Option<Vec<u8>>,
+}
+
 impl Snapshot<'_> {
-    /// The header in row `seq`.
-    pub(crate) fn header(&self, seq: u64) -> Result<Option<Vec<u8>>, redb::Error> {
-        read(&self.headers.0, seq)
+    /// The row `seq`, if it is there.
+    pub(crate) fn row(&self, seq: u64) -> Result<Option<Row>, redb::Error> {
+        let Some(header) = self.header(seq)? else { return Ok(None) };
+        let body = find(&self.bodies, seq)?.filter(|body| !body.is_empty());
+        Ok(Some(Row { header, body }))
     }
 
-    /// The body in row `seq`.
-    pub(crate) fn body(&self, seq: u64) -> Result<Option<Vec<u8>>, redb::Error> {
-        read(&self.bodies, seq)
+    /// The header of the row `seq`, if it is there.
+    pub(crate) fn header(&self, seq: u64) -> Result<Option<Vec<u8>>, redb::Error> {
+        Ok(find(&self.headers.0, seq)?)
     }
 }
 
-fn read(
-    table: &ReadOnlyTable<u64, &'static [u8]>,
+/// The entry of the row `seq` in one of its block's lists, if it is there.
+pub(crate) fn find(
+    table: &impl ReadableTable<u64, &'static [u8]>,
     seq: u64,
-) -> Result<Option<Vec<u8>>, redb::Error> {
-    guarded(|| Ok(table.get(seq)?.map(|row| row.value().to_vec())))
+) -> Result<Option<Vec<u8>>, StorageError> {
+    guarded(|| {
+        let number = block_of(seq);
+        let Some(list) = table.get(number)? else { return Ok(None) };
+        let entry = Entries::of(number, list.value()).find(seq).map_err(corrupted)?;
+        Ok(entry.map(<[u8]>::to_vec))
+    })
+}
+
+/// What a block that makes no sense is to whoever reads it.
+pub(crate) fn corrupted(malformed: Malformed) -> StorageError {
+    StorageError::Corrupted(malformed.to_string())
 }
 
 /// The headers at one instant.
 pub(crate) struct Headers(pub(super) ReadOnlyTable<u64, &'static [u8]>);
 
 impl Headers {
-    /// The headers in the rows of `range`, in their order.
+    /// The headers of the blocks in `range`, in their order.
     pub(crate) fn range<K: Borrow<u64>>(
         &self,
         range: impl RangeBounds<K>,
-    ) -> Result<Rows, StorageError> {
-        guarded(|| self.0.range(range)).map(|rows| Rows(Some(rows)))
+    ) -> Result<Blocks, StorageError> {
+        guarded(|| self.0.range(range)).map(|blocks| Blocks(Some(blocks)))
     }
 }
 
-type Row = (AccessGuard<'static, u64>, AccessGuard<'static, &'static [u8]>);
+type Found = (AccessGuard<'static, u64>, AccessGuard<'static, &'static [u8]>);
 
-/// Rows one after the other; an error is the last thing that comes.
-pub(crate) struct Rows(Option<Range<'static, u64, &'static [u8]>>);
+/// Blocks one after the other; an error is the last thing that comes.
+pub(crate) struct Blocks(Option<Range<'static, u64, &'static [u8]>>);
 
-impl Iterator for Rows {
-    type Item = Result<Row, StorageError>;
+impl Iterator for Blocks {
+    type Item = Result<Found, StorageError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let rows = self.0.as_mut()?;
-        let row = guarded(|| {
-            let row = rows.next().transpose()?;
+        let blocks = self.0.as_mut()?;
+        let block = guarded(|| {
+            let block = blocks.next().transpose()?;
             // Where the value lies is on the page, too: look at it while a panic is caught.
-            let _ = row.as_ref().map(|(seq, bytes)| (seq.value(), bytes.value().len()));
-            Ok::<_, StorageError>(row)
+            let _ = block.as_ref().map(|(first, list)| (first.value(), list.value().len()));
+            Ok::<_, StorageError>(block)
         });
-        if !matches!(row, Ok(Some(_))) {
+        if !matches!(block, Ok(Some(_))) {
             self.0 = None;
         }
-        row.transpose()
+        block.transpose()
     }
 }
 
-impl FusedIterator for Rows {}
+impl FusedIterator for Blocks {}

@@ -6,6 +6,7 @@ use tokenkeep_core::{DeviceId, Timestamp};
 
 use super::Slot;
 use super::slot::Outline;
+use crate::block::Size;
 
 /// Users, intents, expiry queue and counts, always in line with the slots.
 #[derive(Debug, Default)]
@@ -27,22 +28,23 @@ pub(crate) struct Counts {
     pub(crate) devices: u64,
     /// Users with a record.
     pub(crate) users: u64,
-    /// Rows in the file.
-    pub(crate) rows: u64,
-    /// Rows in the file that have a body: records, needed or not.
-    pub(crate) bodies: u64,
+    /// Everything that is in the file.
+    pub(crate) size: Size,
     /// Rows in the file that must stay.
     pub(crate) needed_rows: u64,
 }
 
 impl Counts {
     pub(crate) fn garbage(&self) -> u64 {
-        self.rows.saturating_sub(self.needed_rows)
+        self.garbage_size().rows
     }
 
-    /// Rows with a body that nobody needs.
-    pub(crate) fn garbage_bodies(&self) -> u64 {
-        self.bodies.saturating_sub(self.devices)
+    /// What is in the file and nobody needs. Every record that is needed has a body.
+    pub(crate) fn garbage_size(&self) -> Size {
+        Size {
+            rows: self.size.rows.saturating_sub(self.needed_rows),
+            bodies: self.size.bodies.saturating_sub(self.devices),
+        }
     }
 }
 

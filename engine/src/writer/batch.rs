@@ -10,17 +10,10 @@ use tokenkeep_core::{
     Version,
 };
 
+use crate::block::{Block, Size};
 use crate::command::{Command, Prepared, Reply};
 use crate::index::{EndedSlot, LiveSlot, Slot};
 use crate::shared::{Failure, Shared};
-
-/// A row to append.
-#[derive(Debug)]
-pub(super) struct Row {
-    pub(super) seq: u64,
-    pub(super) header: Vec<u8>,
-    pub(super) body: Option<Vec<u8>>,
-}
 
 /// What was decided and is not on the disk yet.
 pub(super) struct Batch<'a> {
@@ -33,8 +26,9 @@ pub(super) struct Batch<'a> {
     logins: HashMap<u64, Vec<DeviceId>>,
     /// Devices whose last use is to go to the disk some time.
     pub(super) touched: HashSet<DeviceId>,
-    pub(super) rows: Vec<Row>,
-    pub(super) next_seq: u64,
+    /// Rows to append.
+    pub(super) blocks: Vec<Block>,
+    pub(super) next_block: u64,
     answers: Vec<Answer>,
 }
 
@@ -49,8 +43,8 @@ impl<'a> Batch<'a> {
             order: Vec::new(),
             logins: HashMap::new(),
             touched: HashSet::new(),
-            rows: Vec::new(),
-            next_seq: shared.next_seq.load(std::sync::atomic::Ordering::Acquire),
+            blocks: Vec::new(),
+            next_block: shared.next_block.load(std::sync::atomic::Ordering::Acquire),
             answers: Vec::new(),
         }
     }
@@ -282,7 +276,7 @@ impl<'a> Batch<'a> {
         let Prepared { record, bytes } = new;
         let device = record.device_id;
         let user = self.shared.index.user(record.email.as_str());
-        let seq = self.append_bytes(bytes.header, Some(bytes.body));
+        let seq = self.append_bytes(&bytes.header, &bytes.body);
         let mut slot = LiveSlot::new(seq, &RecordHeader::of(&record), user);
         if old.as_ref().is_none_or(|old| old.user != user) {
             self.logins.entry(user).or_default().push(device);
@@ -384,20 +378,28 @@ impl<'a> Batch<'a> {
     /// Appends a row without a body.
     pub(super) fn append(&mut self, header: &Header<'_>) -> Result<u64, StoreError> {
         let header = header.encode().map_err(StoreError::unavailable)?;
-        Ok(self.append_bytes(header, None))
+        Ok(self.append_bytes(&header, &[]))
+    }
+
+    /// How much there is to append.
+    pub(super) fn size(&self) -> Size {
+        let mut size = Size::default();
+        self.blocks.iter().for_each(|block| size.add(block.size));
+        size
     }
 
     /// Appends a row that is bytes already.
-    pub(super) fn append_bytes(&mut self, header: Vec<u8>, body: Option<Vec<u8>>) -> u64 {
-        let seq = self.take_seq();
-        self.rows.push(Row { seq, header, body });
-        seq
-    }
-
-    fn take_seq(&mut self) -> u64 {
-        let seq = self.next_seq;
-        self.next_seq += 1;
-        seq
+    pub(super) fn append_bytes(&mut self, header: &[u8], body: &[u8]) -> u64 {
+        match self.blocks.last_mut() {
+            Some(last) if !last.is_full_for(header, body) => last.append(header, body),
+            _ => {
+                let mut block = Block::new(self.next_block);
+                let seq = block.append(header, body);
+                self.blocks.push(block);
+                self.next_block += 1;
+                seq
+            }
+        }
     }
 
     fn live_devices_of(&self, email: &Email, now: Timestamp) -> Vec<(DeviceId, LiveSlot)> {

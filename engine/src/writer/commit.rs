@@ -9,8 +9,8 @@ use redb::{Database, Durability as RedbDurability};
 use tokenkeep_core::DeviceId;
 
 use super::Writer;
-use super::batch::{Batch, Row};
-use super::reclaim::Passed;
+use super::batch::Batch;
+use crate::block::Size;
 use crate::disk::{BODIES, HEADERS};
 use crate::index::Slot;
 use crate::options::Durability;
@@ -19,11 +19,11 @@ use crate::shared::Failure;
 impl Writer {
     /// Commits a batch, publishes it, and answers everybody.
     pub(super) fn finish(&mut self, mut batch: Batch<'_>) {
-        let outcome = if batch.rows.is_empty() {
-            self.publish(&mut batch, &Passed::default());
+        let outcome = if batch.blocks.is_empty() {
+            self.publish(&mut batch, Size::default());
             Ok(())
         } else {
-            let rows = self.rows_to_look_at(batch.rows.len());
+            let rows = self.rows_to_look_at(batch.size().rows);
             self.commit(&mut batch, rows)
         };
         batch.answer_all(outcome.as_ref().copied());
@@ -42,7 +42,7 @@ impl Writer {
 
     /// Commits `batch` with the touches that wait, and takes a step of reclaiming that looks at
     /// so many rows.
-    pub(super) fn commit(&mut self, batch: &mut Batch<'_>, rows: usize) -> Result<(), Failure> {
+    pub(super) fn commit(&mut self, batch: &mut Batch<'_>, rows: u64) -> Result<(), Failure> {
         let durability = match self.shared.options.durability {
             Durability::Immediate => RedbDurability::Immediate,
             Durability::Interval(_) => RedbDurability::None,
@@ -57,7 +57,7 @@ impl Writer {
     fn commit_durably(
         &mut self,
         batch: &mut Batch<'_>,
-        rows: usize,
+        rows: u64,
         durability: RedbDurability,
     ) -> Result<(), Failure> {
         if let Some(failure) = self.shared.failure() {
@@ -76,17 +76,15 @@ impl Writer {
                     let mut headers = transaction.open_table(HEADERS)?;
                     let mut bodies = transaction.open_table(BODIES)?;
                     let step = reclaiming.look(batch, &headers, &bodies, rows)?;
-                    for Row { seq, header, body } in &batch.rows {
-                        headers.insert(seq, header.as_slice())?;
-                        if let Some(body) = body {
-                            bodies.insert(seq, body.as_slice())?;
+                    for block in &batch.blocks {
+                        headers.insert(block.number, block.headers.as_slice())?;
+                        if let Some(list) = block.bodies() {
+                            bodies.insert(block.number, list)?;
                         }
                     }
-                    for seq in &reclaiming.passed().headers {
-                        headers.remove(seq)?;
-                    }
-                    for seq in &reclaiming.passed().bodies {
-                        bodies.remove(seq)?;
+                    for number in &reclaiming.passed().blocks {
+                        headers.remove(number)?;
+                        bodies.remove(number)?;
                     }
                     step
                 };
@@ -98,7 +96,7 @@ impl Writer {
         match attempt.unwrap_or_else(|_| Err(Failure::new(Panicked))) {
             Ok(step) => {
                 let dropped = self.reclaiming.advance(step);
-                self.publish(batch, &dropped);
+                self.publish(batch, dropped.size);
                 Ok(())
             }
             Err(failure) => {
@@ -109,16 +107,14 @@ impl Writer {
         }
     }
 
-    /// Makes the batch visible; these rows were dropped with it.
-    fn publish(&mut self, batch: &mut Batch<'_>, dropped: &Passed) {
+    /// Makes the batch visible; so much was dropped with it.
+    fn publish(&mut self, batch: &mut Batch<'_>, dropped: Size) {
         self.touched.extend(batch.touched.drain());
-        self.shared.next_seq.store(batch.next_seq, Ordering::Release);
+        self.shared.next_block.store(batch.next_block, Ordering::Release);
         let mut publication = self.shared.index.publish();
         let counts = &mut publication.lists_mut().counts;
-        let bodies = batch.rows.iter().filter(|row| row.body.is_some()).count();
-        let count = |rows: usize| u64::try_from(rows).unwrap_or(u64::MAX);
-        counts.rows = counts.rows + count(batch.rows.len()) - count(dropped.headers.len());
-        counts.bodies = counts.bodies + count(bodies) - count(dropped.bodies.len());
+        counts.size.add(batch.size());
+        counts.size.subtract(dropped);
         for device in batch.order.drain(..) {
             if let Some(slot) = batch.staged.remove(&device) {
                 publication.put(device, Some(slot));

@@ -1,56 +1,59 @@
-//! Reclaiming: the log gives up rows at its head, in bounded steps.
+//! Reclaiming: the log gives up blocks at its head, in bounded steps.
 //!
-//! A step looks at the next rows in the order of their sequence numbers. A row that is needed, the
-//! newest of its device, is carried to the tail: appended again as it is, with what amends it
-//! behind it. Once that is on the disk and published nobody needs the rows that were looked at,
-//! and the next commit drops them. So of two rows of a device the older one always goes first, and
-//! "the newest row wins" holds at opening after any crash, with no other bookkeeping. A reader
-//! that misses a row finds its successor in the index.
+//! A step looks at the rows of the next blocks. A row that is needed, the newest of its device, is
+//! carried to the tail: appended again as it is, with what amends it behind it. Once that is on
+//! the disk and published nobody needs the blocks that were looked at, and the next commit drops
+//! them. So of two rows of a device the older one always goes first, and "the newest row wins"
+//! holds at opening after any crash, with no other bookkeeping. A reader that misses a row finds
+//! its successor in the index.
 //!
-//! Steps are taken while a share of the log is garbage. Rows leave in the order in which they
-//! came, so whole pages become free at once, and a commit writes pages that are full: dropping
-//! single rows where they are would write a page for each. What a row costs, in the worst case,
-//! is to be carried as often as live rows stand against garbage, 3 : 2 by default.
+//! Steps are taken while a share of the log is garbage. What a row costs in the worst case is to
+//! be carried as often as live rows stand against garbage, 3 : 2 by default; the rows at the head
+//! had the longest time to become garbage, so that it is far less for most.
 //!
-//! A row that cannot be read is left where it is, until its device has ended or has a newer one.
+//! A row that cannot be read is left where it is, and its block with it, until its device has
+//! ended or has a newer row.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
-use redb::{Error, ReadableTable, StorageError};
+use redb::{Error, ReadableTable};
 use tokenkeep_core::codec::Header;
 use tokenkeep_core::{DeviceId, StoreError, Timestamp};
 
 use super::batch::Batch;
 use super::{FORGOTTEN_AT_ONCE, Writer};
-use crate::disk::guarded;
+use crate::block::{Entries, Size};
+use crate::disk::find;
 use crate::index::Slot;
 use crate::shared::Failure;
 
 /// Where reclaiming stands.
 #[derive(Debug, Default)]
 pub(super) struct Reclaiming {
-    /// The first row that was not looked at.
+    /// The first block that was not looked at.
     next: u64,
-    /// Rows that were looked at and that nobody needs: the next commit drops them.
+    /// Blocks that were looked at and that nobody needs: the next commit drops them.
     passed: Passed,
-    /// Needed rows that could not be carried.
+    /// Blocks with needed rows that could not be carried.
     left_behind: BTreeMap<u64, LeftBehind>,
     /// There is enough garbage.
     is_on: bool,
 }
 
-/// Rows to drop.
+/// Blocks to drop.
 #[derive(Debug, Default)]
 pub(super) struct Passed {
-    pub(super) headers: Vec<u64>,
-    pub(super) bodies: Vec<u64>,
+    pub(super) blocks: Vec<u64>,
+    pub(super) size: Size,
 }
 
-#[derive(Clone, Copy, Debug)]
+/// A block that stays for some of its rows.
+#[derive(Debug, Default)]
 struct LeftBehind {
-    device: DeviceId,
-    has_body: bool,
+    size: Size,
+    /// The rows, and whose they are, if that can be read.
+    rows: BTreeMap<u64, Option<DeviceId>>,
 }
 
 /// What a step came to. It counts when its commit has succeeded.
@@ -61,62 +64,88 @@ pub(super) struct Step {
 }
 
 impl Passed {
-    fn add(&mut self, seq: u64, has_body: bool) {
-        self.headers.push(seq);
-        if has_body {
-            self.bodies.push(seq);
-        }
+    fn add(&mut self, block: u64, size: Size) {
+        self.blocks.push(block);
+        self.size.add(size);
     }
 }
 
 impl Reclaiming {
-    /// The rows that the next commit drops.
+    /// The blocks that the next commit drops.
     pub(super) fn passed(&self) -> &Passed {
         &self.passed
     }
 
-    /// Looks at the next `rows` rows that were there before `batch`, and has it carry those that
-    /// are needed.
+    /// Looks at blocks of about `rows` rows that were there before `batch`, and has it carry the
+    /// rows that are needed.
     pub(super) fn look(
         &mut self,
         batch: &mut Batch<'_>,
         headers: &impl ReadableTable<u64, &'static [u8]>,
         bodies: &impl ReadableTable<u64, &'static [u8]>,
-        rows: usize,
+        rows: u64,
     ) -> Result<Step, Error> {
         let mut step = Step { next: self.next, passed: self.overtaken(batch) };
-        let end = batch.shared.next_seq.load(Ordering::Acquire);
+        let end = batch.shared.next_block.load(Ordering::Acquire).max(self.next);
         let mut looked_at = 0;
-        for row in headers.range(self.next..end.max(self.next))?.take(rows) {
-            let (seq, bytes) = row?;
-            let seq = seq.value();
-            (step.next, looked_at) = (seq + 1, looked_at + 1);
-            // Opening refuses a file with a header that cannot be read.
-            let Ok(header) = Header::decode(bytes.value()) else { continue };
-            let (device, has_body) = (header.device(), matches!(header, Header::Record(_)));
-            let needed = batch.slot(device).filter(|slot| slot.needs(seq));
-            let carried = match needed {
-                None => true,
-                Some(_) if self.left_behind.contains_key(&seq) => false,
-                Some(slot) => carry(batch, bodies, seq, bytes.value(), device, slot)
-                    .inspect_err(|_| self.leave_behind(seq, device, has_body))?,
-            };
-            match carried {
-                true => step.passed.add(seq, has_body),
-                false => self.leave_behind(seq, device, has_body),
+        for block in headers.range(self.next..end)? {
+            if looked_at >= rows {
+                return Ok(step);
+            }
+            let (number, list) = block?;
+            let left = self.carry_rows(batch, bodies, number.value(), list.value());
+            let left = left.map_err(unwritten)?;
+            looked_at += left.size.rows;
+            step.next = number.value() + 1;
+            if left.rows.is_empty() {
+                step.passed.add(number.value(), left.size);
+            } else {
+                tracing::error!(
+                    rows = left.rows.len(),
+                    "rows cannot be read; they stay as they are"
+                );
+                self.left_behind.insert(number.value(), left);
             }
         }
-        if looked_at < rows {
-            step.next = end;
-        }
+        step.next = end;
         Ok(step)
+    }
+
+    /// Has `batch` carry what is needed of a block; says what could not be.
+    fn carry_rows(
+        &self,
+        batch: &mut Batch<'_>,
+        bodies: &impl ReadableTable<u64, &'static [u8]>,
+        number: u64,
+        headers: &[u8],
+    ) -> Result<LeftBehind, StoreError> {
+        let mut left = LeftBehind::default();
+        let known = self.left_behind.get(&number);
+        for entry in Entries::of(number, headers) {
+            // Opening refuses a file with a header that cannot be read.
+            let row =
+                entry.ok().and_then(|(seq, bytes)| Some((seq, bytes, Header::decode(bytes).ok()?)));
+            let Some((seq, bytes, header)) = row else {
+                left.rows.insert(u64::MAX, None);
+                continue;
+            };
+            let device = header.device();
+            left.size.add_row(matches!(header, Header::Record(_)));
+            let Some(slot) = batch.slot(device).filter(|slot| slot.needs(seq)) else { continue };
+            // What failed a commit once is not tried again.
+            let is_known = known.is_some_and(|left| left.rows.contains_key(&seq));
+            if is_known || !carry(batch, bodies, seq, bytes, device, slot)? {
+                left.rows.insert(seq, Some(device));
+            }
+        }
+        Ok(left)
     }
 
     /// Takes the step whose commit has succeeded; returns what that commit has dropped.
     pub(super) fn advance(&mut self, step: Step) -> Passed {
         self.next = step.next;
-        for seq in &step.passed.headers {
-            self.left_behind.remove(seq);
+        for block in &step.passed.blocks {
+            self.left_behind.remove(block);
         }
         std::mem::replace(&mut self.passed, step.passed)
     }
@@ -128,22 +157,19 @@ impl Reclaiming {
 
     /// Whether there is something to do that no batch takes along.
     pub(super) fn has_work(&self) -> bool {
-        self.is_on || !self.passed.headers.is_empty()
+        self.is_on || !self.passed.blocks.is_empty()
     }
 
-    fn leave_behind(&mut self, seq: u64, device: DeviceId, has_body: bool) {
-        let before = self.left_behind.insert(seq, LeftBehind { device, has_body });
-        if before.is_none() {
-            tracing::error!(%device, "a row cannot be read; it was left as it is");
-        }
-    }
-
-    /// Rows that were left behind and are not needed any more.
+    /// Blocks that were left behind and are not needed any more.
     fn overtaken(&self, batch: &Batch<'_>) -> Passed {
+        let needs = |(seq, device): (&u64, &Option<DeviceId>)| match device {
+            Some(device) => batch.slot(*device).is_some_and(|slot| slot.needs(*seq)),
+            None => true,
+        };
         let mut passed = Passed::default();
-        for (seq, row) in self.left_behind.range(..self.next) {
-            if !batch.slot(row.device).is_some_and(|slot| slot.needs(*seq)) {
-                passed.add(*seq, row.has_body);
+        for (number, left) in self.left_behind.range(..self.next) {
+            if !left.rows.iter().any(needs) {
+                passed.add(*number, left.size);
             }
         }
         passed
@@ -158,33 +184,24 @@ fn carry(
     header: &[u8],
     device: DeviceId,
     slot: Slot,
-) -> Result<bool, Error> {
+) -> Result<bool, StoreError> {
     let slot = match slot {
         // What amends a record is carried with it: the record was left behind.
         slot if slot.seq() != seq => return Ok(false),
         Slot::Ended(mut slot) => {
-            slot.seq = batch.append_bytes(header.to_vec(), None);
+            slot.seq = batch.append_bytes(header, &[]);
             Slot::Ended(slot)
         }
         Slot::Live(mut slot) => {
-            let Some(body) = read(bodies, seq)? else { return Ok(false) };
-            slot.seq = batch.append_bytes(header.to_vec(), Some(body));
-            batch.amend(device, &mut slot).map_err(unwritten)?;
+            // If the disk cannot read it, the whole commit fails; the next one leaves it alone.
+            let Ok(Some(body)) = find(bodies, seq) else { return Ok(false) };
+            slot.seq = batch.append_bytes(header, &body);
+            batch.amend(device, &mut slot)?;
             Slot::Live(slot)
         }
     };
     batch.stage(device, slot);
     Ok(true)
-}
-
-fn read(
-    bodies: &impl ReadableTable<u64, &'static [u8]>,
-    seq: u64,
-) -> Result<Option<Vec<u8>>, StorageError> {
-    match guarded(|| Ok(bodies.get(seq)?.map(|row| row.value().to_vec()))) {
-        Err(StorageError::Corrupted(_)) => Ok(None),
-        read => read,
-    }
 }
 
 fn unwritten(error: StoreError) -> Error {
@@ -193,7 +210,7 @@ fn unwritten(error: StoreError) -> Error {
 
 impl Writer {
     /// How many rows the commit of a batch looks at.
-    pub(super) fn rows_to_look_at(&self, appended: usize) -> usize {
+    pub(super) fn rows_to_look_at(&self, appended: u64) -> u64 {
         let rows = appended.saturating_mul(LOOKED_AT_FOR_EACH).clamp(FEWEST_ROWS, MOST_ROWS);
         if self.reclaiming.is_on { rows } else { 0 }
     }
@@ -201,14 +218,12 @@ impl Writer {
     /// Sees whether reclaiming is worth its while.
     pub(super) fn look_at_the_garbage(&mut self) {
         let counts = self.shared.index.lists().counts;
-        let Passed { headers, bodies } = &self.reclaiming.passed;
-        let count = |rows: &Vec<u64>| u64::try_from(rows.len()).unwrap_or(u64::MAX);
-        let rows = counts.garbage().saturating_sub(count(headers));
-        let bodies = counts.garbage_bodies().saturating_sub(count(bodies));
+        let mut garbage = counts.garbage_size();
+        garbage.subtract(self.reclaiming.passed.size);
         let options = &self.shared.options;
-        let share = weight(counts.rows, counts.bodies).saturating_mul(options.garbage_percent);
-        self.reclaiming.is_on = rows >= options.garbage_rows.max(1)
-            && weight(rows, bodies).saturating_mul(100) >= share;
+        let share = weight(counts.size).saturating_mul(options.garbage_percent);
+        self.reclaiming.is_on = garbage.rows >= options.garbage_rows.max(1)
+            && weight(garbage).saturating_mul(100) >= share;
     }
 
     /// Takes a step if there is something to do, with no batch.
@@ -235,7 +250,7 @@ impl Writer {
     /// Drops all garbage and shortens the file.
     pub(super) fn compact(&mut self) -> Result<(), StoreError> {
         self.flush()?;
-        let end = self.shared.next_seq.load(Ordering::Acquire);
+        let end = self.shared.next_block.load(Ordering::Acquire);
         self.reclaiming.start_over();
         while self.shared.index.lists().counts.garbage() > 0 && self.reclaiming.next < end {
             self.reclaim(MOST_ROWS)?;
@@ -250,22 +265,22 @@ impl Writer {
     }
 
     /// Looks at so many rows, and drops those that were passed before.
-    fn reclaim(&mut self, rows: usize) -> Result<(), Failure> {
+    fn reclaim(&mut self, rows: u64) -> Result<(), Failure> {
         let shared = std::sync::Arc::clone(&self.shared);
         self.commit(&mut Batch::new(&shared), rows)
     }
 }
 
-/// What so many rows take in the file, so many of them with a body, in sizes of a header.
-const fn weight(rows: u64, bodies: u64) -> u64 {
-    rows.saturating_add(bodies.saturating_mul(BODY_WEIGHT))
+/// What rows take in the file, in sizes of a header.
+const fn weight(size: Size) -> u64 {
+    size.rows.saturating_add(size.bodies.saturating_mul(BODY_WEIGHT))
 }
 
 /// A body is about so many times as long as a header.
 const BODY_WEIGHT: u64 = 10;
 /// Rows that a batch looks at for each that it appends. The log would have to grow without end
 /// if that were fewer than one for each row of garbage that there is at its head.
-const LOOKED_AT_FOR_EACH: usize = 3;
-const FEWEST_ROWS: usize = 8;
+const LOOKED_AT_FOR_EACH: u64 = 3;
+const FEWEST_ROWS: u64 = 8;
 /// Rows that one commit looks at, at most.
-const MOST_ROWS: usize = 2048;
+const MOST_ROWS: u64 = 2048;

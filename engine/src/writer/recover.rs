@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use tokenkeep_core::codec::{CodecError, Header};
 use tokenkeep_core::{DeviceId, RefreshIntent, Timestamp};
 
+use crate::block::{Entries, Size};
 use crate::index::{EndedSlot, Index, LiveSlot, Publication, Slot};
 use crate::open::OpenError;
 use crate::shared::Shared;
@@ -15,7 +16,7 @@ pub(crate) fn load(shared: &Shared) -> Result<(), OpenError> {
     let mut target = Fresh { index: &shared.index, publication: shared.index.publish() };
     let scanned = scan(shared, &mut target)?;
     scanned.count(&mut target.publication);
-    shared.next_seq.store(scanned.next_seq, Ordering::Release);
+    shared.next_block.store(scanned.next_block, Ordering::Release);
     Ok(())
 }
 
@@ -44,8 +45,8 @@ pub(super) fn reconcile(shared: &Shared) -> Result<(), OpenError> {
         publication.put(device, Some(slot));
     }
     scanned.count(&mut publication);
-    let next_seq = scanned.next_seq.max(shared.next_seq.load(Ordering::Acquire));
-    shared.next_seq.store(next_seq, Ordering::Release);
+    let next_block = scanned.next_block.max(shared.next_block.load(Ordering::Acquire));
+    shared.next_block.store(next_block, Ordering::Release);
     Ok(())
 }
 
@@ -67,15 +68,13 @@ fn keep_lease(slot: &mut LiveSlot, old: &LiveSlot) {
 }
 
 struct Scanned {
-    rows: u64,
-    bodies: u64,
-    next_seq: u64,
+    size: Size,
+    next_block: u64,
 }
 
 impl Scanned {
     fn count(&self, publication: &mut Publication<'_>) {
-        let counts = &mut publication.lists_mut().counts;
-        (counts.rows, counts.bodies) = (self.rows, self.bodies);
+        publication.lists_mut().counts.size = self.size;
     }
 }
 
@@ -113,19 +112,20 @@ impl Slots for HashMap<DeviceId, Slot> {
 fn scan(shared: &Shared, slots: &mut impl Slots) -> Result<Scanned, OpenError> {
     let path = shared.disk.path();
     let snapshot = shared.disk.snapshot().map_err(|error| OpenError::storage(path, error))?;
-    let mut scanned = Scanned { rows: 0, bodies: 0, next_seq: 1 };
-    let rows = snapshot.headers.range::<u64>(..);
-    for row in rows.map_err(|error| OpenError::storage(path, error))? {
-        let (seq, bytes) = row.map_err(|error| OpenError::storage(path, error))?;
-        let seq = seq.value();
-        let header = Header::decode(bytes.value()).map_err(|error| match error {
-            CodecError::UnknownFormat(format) => OpenError::NewerFormat { format },
-            cause => OpenError::damaged(DamagedRow { seq, cause }),
-        })?;
-        scanned.rows += 1;
-        scanned.bodies += u64::from(matches!(header, Header::Record(_)));
-        scanned.next_seq = seq.saturating_add(1);
-        apply(shared, seq, &header, slots);
+    let mut scanned = Scanned { size: Size::default(), next_block: 1 };
+    let blocks = snapshot.headers.range::<u64>(..);
+    for block in blocks.map_err(|error| OpenError::storage(path, error))? {
+        let (number, list) = block.map_err(|error| OpenError::storage(path, error))?;
+        scanned.next_block = number.value().saturating_add(1);
+        for entry in Entries::of(number.value(), list.value()) {
+            let (seq, bytes) = entry.map_err(OpenError::damaged)?;
+            let header = Header::decode(bytes).map_err(|error| match error {
+                CodecError::UnknownFormat(format) => OpenError::NewerFormat { format },
+                cause => OpenError::damaged(DamagedRow { seq, cause }),
+            })?;
+            scanned.size.add_row(matches!(header, Header::Record(_)));
+            apply(shared, seq, &header, slots);
+        }
     }
     Ok(scanned)
 }

@@ -11,6 +11,8 @@ use crate::support::{Place, device, live, log_in};
 
 const HEADERS: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("headers");
 const META: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("meta");
+/// Bytes in front of a row in its block.
+const LENGTH: usize = 4;
 
 /// A closed store with twenty records.
 fn closed_store() -> Place {
@@ -106,7 +108,7 @@ fn a_damaged_header_row_is_refused() {
 #[test]
 fn a_row_of_a_newer_format_is_refused() {
     let place = closed_store();
-    change_row(&place, |bytes| bytes[0] = 2);
+    change_row(&place, |bytes| bytes[LENGTH] = 2);
     let refused = place.try_open().unwrap_err();
     assert!(matches!(refused, OpenError::NewerFormat { format: 2 }), "{refused}");
 }
