@@ -13,7 +13,9 @@ use redb::{
 };
 
 use snapshot::Headers;
-pub(crate) use snapshot::{Row, Snapshot, corrupted, find};
+pub(crate) use snapshot::{Row, Snapshot, read_list};
+#[cfg(any(test, feature = "testing"))]
+pub(crate) use snapshot::{corrupted, find};
 
 /// Number of a block to its headers; see [`crate::block`] and [`tokenkeep_core::codec`].
 pub(crate) const HEADERS: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("headers");

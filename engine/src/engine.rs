@@ -153,11 +153,9 @@ impl Engine {
         &self,
         command: impl FnOnce(Reply<T>) -> Command,
     ) -> Result<T, StoreError> {
-        let (sender, receiver) = crossbeam_channel::bounded(1);
-        let reply = Reply::new(move |answer| drop(sender.send(answer)));
-        let commands = self.writer.commands.as_ref().ok_or(StoreError::Closed)?;
-        commands.send(command(reply)).map_err(|_| StoreError::Closed)?;
-        receiver.recv().unwrap_or(Err(StoreError::Closed))
+        // It must not spin while it waits: there may be more threads than cores, and the writer
+        // needs one.
+        pollster::block_on(self.ask(command))
     }
 
     /// Reads the file away from the async workers.

@@ -51,6 +51,14 @@ pub(crate) fn find(
     })
 }
 
+/// One of the lists of the block `number`, if it is there.
+pub(crate) fn read_list(
+    table: &impl ReadableTable<u64, &'static [u8]>,
+    number: u64,
+) -> Result<Option<Vec<u8>>, StorageError> {
+    guarded(|| Ok(table.get(number)?.map(|list| list.value().to_vec())))
+}
+
 /// What a block that makes no sense is to whoever reads it.
 pub(crate) fn corrupted(malformed: Malformed) -> StorageError {
     StorageError::Corrupted(malformed.to_string())

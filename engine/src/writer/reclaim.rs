@@ -24,7 +24,7 @@ use tokenkeep_core::{DeviceId, StoreError, Timestamp};
 use super::batch::Batch;
 use super::{FORGOTTEN_AT_ONCE, Writer};
 use crate::block::{Entries, Size};
-use crate::disk::find;
+use crate::disk::read_list;
 use crate::index::Slot;
 use crate::shared::Failure;
 
@@ -121,6 +121,7 @@ impl Reclaiming {
     ) -> Result<LeftBehind, StoreError> {
         let mut left = LeftBehind::default();
         let known = self.left_behind.get(&number);
+        let mut bodies = Bodies { table: bodies, number, list: None };
         for entry in Entries::of(number, headers) {
             // Opening refuses a file with a header that cannot be read.
             let row =
@@ -134,7 +135,7 @@ impl Reclaiming {
             let Some(slot) = batch.slot(device).filter(|slot| slot.needs(seq)) else { continue };
             // What failed a commit once is not tried again.
             let is_known = known.is_some_and(|left| left.rows.contains_key(&seq));
-            if is_known || !carry(batch, bodies, seq, bytes, device, slot)? {
+            if is_known || !carry(batch, &mut bodies, seq, bytes, device, slot)? {
                 left.rows.insert(seq, Some(device));
             }
         }
@@ -179,7 +180,7 @@ impl Reclaiming {
 /// Appends the needed row `seq` again, and what amends it; false if it cannot be read.
 fn carry(
     batch: &mut Batch<'_>,
-    bodies: &impl ReadableTable<u64, &'static [u8]>,
+    bodies: &mut Bodies<'_, impl ReadableTable<u64, &'static [u8]>>,
     seq: u64,
     header: &[u8],
     device: DeviceId,
@@ -193,15 +194,33 @@ fn carry(
             Slot::Ended(slot)
         }
         Slot::Live(mut slot) => {
-            // If the disk cannot read it, the whole commit fails; the next one leaves it alone.
-            let Ok(Some(body)) = find(bodies, seq) else { return Ok(false) };
-            slot.seq = batch.append_bytes(header, &body);
+            let Some(body) = bodies.of(seq) else { return Ok(false) };
+            slot.seq = batch.append_bytes(header, body);
             batch.amend(device, &mut slot)?;
             Slot::Live(slot)
         }
     };
     batch.stage(device, slot);
     Ok(true)
+}
+
+/// The bodies of a block, read when the first is asked for.
+struct Bodies<'a, T> {
+    table: &'a T,
+    number: u64,
+    list: Option<Vec<u8>>,
+}
+
+impl<T: ReadableTable<u64, &'static [u8]>> Bodies<'_, T> {
+    /// The body of the row `seq`, if it can be read. If the disk cannot read it, the whole commit
+    /// fails; the next one leaves it alone.
+    fn of(&mut self, seq: u64) -> Option<&[u8]> {
+        let (table, number) = (self.table, self.number);
+        let read = || read_list(table, number).ok().flatten().unwrap_or_default();
+        let list = self.list.get_or_insert_with(read);
+        let body = Entries::of(number, list).find(seq).ok().flatten();
+        body.filter(|body| !body.is_empty())
+    }
 }
 
 fn unwritten(error: StoreError) -> Error {
