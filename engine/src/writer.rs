@@ -30,8 +30,6 @@ pub(crate) struct Writer {
     shared: Arc<Shared>,
     commands: Receiver<Command>,
     guard: ClockGuard,
-    /// How many commands the last batch had: about as many callers are at work on their next.
-    callers: usize,
     /// Devices whose last use is not on the disk.
     touched: HashSet<DeviceId>,
     reclaiming: Reclaiming,
@@ -59,7 +57,6 @@ impl Writer {
             shared,
             commands,
             guard,
-            callers: 0,
             touched: HashSet::new(),
             reclaiming: Reclaiming::default(),
             unflushed_since: None,
@@ -131,10 +128,9 @@ impl Writer {
             let full =
                 commands >= shared.options.batch_commands || bytes >= shared.options.batch_bytes;
             if !full && upkeep.is_none() {
-                next = self.next_command(commands);
+                next = self.commands.try_recv().ok();
             }
         }
-        self.callers = commands;
         shared.room.notify_waiters();
         let took_a_step = !batch.blocks.is_empty();
         self.finish(batch);
@@ -143,17 +139,6 @@ impl Writer {
             self.go_on_reclaiming();
         }
         upkeep.map_or(Next::Go, |work| self.keep_up(work))
-    }
-
-    /// The next command for a batch that has `commands` so far. Callers that were answered
-    /// together ask again together: a moment's patience puts them in one commit again, which is
-    /// far cheaper than two.
-    fn next_command(&self, commands: usize) -> Option<Command> {
-        match self.commands.try_recv() {
-            Ok(command) => Some(command),
-            Err(_) if commands < self.callers => self.commands.recv_timeout(GATHERING).ok(),
-            Err(_) => None,
-        }
     }
 
     fn keep_up(&mut self, work: Upkeep) -> Next {
@@ -228,8 +213,6 @@ impl Writer {
 
 /// How often an idle writer looks at the clock.
 const IDLE: Duration = Duration::from_secs(1);
-/// How long a batch waits for the next of the callers that it expects.
-const GATHERING: Duration = Duration::from_micros(150);
 const SHORTEST_IDLE: Duration = Duration::from_millis(1);
 /// How many devices are looked at between two batches because their time may have come.
 const FORGOTTEN_AT_ONCE: usize = 4096;
