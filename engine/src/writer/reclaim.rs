@@ -8,7 +8,7 @@
 //! its successor in the index.
 //!
 //! Steps are taken while a share of the log is garbage. What a row costs in the worst case is to
-//! be carried as often as live rows stand against garbage, 3 : 2 by default; the rows at the head
+//! be carried as often as live rows stand against garbage, 7 : 3 by default; the rows at the head
 //! had the longest time to become garbage, so that it is far less for most.
 //!
 //! A row that cannot be read is left where it is, and its block with it, until its device has
