@@ -8,7 +8,7 @@ mod model;
 use std::sync::Arc;
 
 pub use disk::Disk;
-pub use model::run_model;
+pub use model::{Tally, run_model};
 
 #[cfg(test)]
 use tokenkeep_core::{

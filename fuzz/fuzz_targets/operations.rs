@@ -3,4 +3,6 @@
 
 use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|operations: &[u8]| tokenkeep::testing::run_model(operations));
+fuzz_target!(|operations: &[u8]| {
+    tokenkeep::testing::run_model(operations);
+});

@@ -1,56 +1,80 @@
-//! Which state the store is in after an operation that may have failed.
+//! Which state the store is in after calls that may have failed.
 
-use tokenkeep_core::{Clock as _, EndReason, Lookup, StoreError};
+use tokenkeep_core::{Clock as _, DeviceId, EndReason, Lookup, StoreError};
 
+use super::call::Call;
 use super::driver::Driver;
 use super::state::{Known, Model, Went};
 
 impl Driver {
-    /// Compares an answer with the model's. After an error, what was asked for was done or not.
-    pub(super) fn settle(
-        &mut self,
-        went: Result<Went, StoreError>,
-        operation: impl Fn(&mut Model) -> Went,
-    ) {
-        self.settle_among(vec![self.model.clone()], went, operation);
-    }
-
-    /// As [`Driver::settle`], if the store may be in one of several states.
-    pub(super) fn settle_among(
-        &mut self,
-        bases: Vec<Model>,
-        went: Result<Went, StoreError>,
-        operation: impl Fn(&mut Model) -> Went,
-    ) {
-        let after = |base: &Model| {
+    /// Compares answers with the model's. One commit holds all of the calls: they failed together
+    /// or not at all, and after an error all of them were done or none.
+    pub(super) fn settle(&mut self, calls: &[Call], went: Vec<Result<Went, StoreError>>) {
+        let run = |base: &Model| {
             let mut after = base.clone();
-            (operation(&mut after), after)
+            let expected: Vec<_> = calls.iter().map(|call| (call.on_model)(&mut after)).collect();
+            (expected, after)
         };
-        let outcomes: Vec<_> = bases.iter().map(after).collect();
-        match went {
+        let bases = self.bases(calls);
+        let outcomes: Vec<_> = bases.iter().map(run).collect();
+        match went.into_iter().collect::<Result<Vec<Went>, StoreError>>() {
             Ok(went) => {
-                let fits = |expected: &Went| {
-                    // Why a session ended is forgotten with it.
-                    let forgotten = went == Went::Gone(None) && matches!(expected, Went::Gone(_));
-                    went == *expected || forgotten && self.something_is_due()
+                let fits = |expected: &[Went]| {
+                    went.iter().zip(expected).all(|(went, expected)| {
+                        // Why a session ended is forgotten with it.
+                        let forgotten =
+                            *went == Went::Gone(None) && matches!(expected, Went::Gone(_));
+                        went == expected || forgotten && self.something_is_due()
+                    })
                 };
                 let found = outcomes.iter().find(|(expected, _)| fits(expected));
                 let Some((_, after)) = found else {
-                    panic!("engine {went:?}, model {:?}", outcomes.first().map(|o| &o.0));
+                    let names: Vec<_> = calls.iter().map(|call| call.name).collect();
+                    let expected = outcomes.first().map(|o| &o.0);
+                    panic!("{names:?}: engine {went:?}, model {expected:?}");
                 };
                 self.model = after.clone();
             }
             Err(StoreError::Unavailable(_)) => {
-                let afters = outcomes.into_iter().map(|(_, after)| after);
-                let candidates = bases.into_iter().chain(afters).collect();
-                if self.disk.has_crashed() {
-                    self.restart(candidates, self.counter);
-                } else {
-                    self.choose(candidates);
-                }
+                self.find_out(bases, outcomes.into_iter().map(|(_, after)| after));
             }
             Err(error) => panic!("{error:?}"),
         }
+    }
+
+    /// Finds out whether what failed was done all the same.
+    fn find_out(&mut self, bases: Vec<Model>, afters: impl Iterator<Item = Model>) {
+        if self.disk.has_crashed() {
+            let candidates = bases.into_iter().chain(afters).collect();
+            self.restart(candidates, self.counter);
+            return;
+        }
+        let before = self.model.clone();
+        let afters = afters.map(|mut after| {
+            after.found_on_disk(&before);
+            after
+        });
+        let candidates = bases.into_iter().chain(afters.collect::<Vec<_>>()).collect();
+        self.choose(candidates);
+    }
+
+    /// The states that the store may be in: what is due may be forgotten at any moment.
+    fn bases(&self, calls: &[Call]) -> Vec<Model> {
+        let mut bases = vec![self.model.clone()];
+        // A call that is not late finds what is due dead in any case, unless it wants its id.
+        let matters = |device: &DeviceId| {
+            self.now() < self.clock.now() || calls.iter().any(|call| call.makes == Some(*device))
+        };
+        for device in self.due().into_iter().filter(matters) {
+            let without = bases.iter().map(|base| {
+                let mut without = base.clone();
+                without.devices.remove(&device);
+                without
+            });
+            let without: Vec<_> = without.collect();
+            bases.extend(without);
+        }
+        bases
     }
 
     pub(super) fn crash_if_it_comes_to_it(&mut self, seed: u64) {
@@ -61,6 +85,7 @@ impl Driver {
 
     /// Turns the power on again, and finds out in which of the states the store is.
     pub(super) fn restart(&mut self, mut candidates: Vec<Model>, seed: u64) {
+        self.tally.event("crash");
         self.engine = None;
         self.disk.restart(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         self.engine = Some(self.open());
@@ -111,3 +136,6 @@ impl Driver {
         panic!("neither before nor after: {differences:#?}");
     }
 }
+
+/// With more due devices than this, no call is late: each may be forgotten or not.
+pub(super) const MOST_DUE: usize = 3;

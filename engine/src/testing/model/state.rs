@@ -52,6 +52,26 @@ pub(super) enum Went {
     Answer(bool),
 }
 
+impl Went {
+    /// The word for it in a tally.
+    pub(super) fn word(&self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Taken => "taken",
+            Self::Ceiling => "ceiling",
+            Self::Conflict => "conflict",
+            Self::Gone(None) => "gone",
+            Self::Gone(Some(_)) => "gone for a reason",
+            Self::Held(_) => "held",
+            Self::Ended(ended) if ended.is_empty() => "ended nothing",
+            Self::Ended(ended) if ended.len() == 1 => "ended one",
+            Self::Ended(_) => "ended several",
+            Self::Answer(true) => "true",
+            Self::Answer(false) => "false",
+        }
+    }
+}
+
 impl Model {
     pub(super) fn live(&self, device: DeviceId, now: Timestamp) -> Option<&TokenRecord> {
         match self.devices.get(&device) {
@@ -241,6 +261,23 @@ impl Model {
             Release::NotSent if !intent.uncertain => None,
             _ => Some(RefreshIntent { leased_until, uncertain: true, ..intent }),
         };
+    }
+
+    /// What becomes of a failed commit that is on the disk all the same: of a lease that was
+    /// there `before`, memory knows more than the file; of another one nobody knows.
+    pub(super) fn found_on_disk(&mut self, before: &Self) {
+        for (device, known) in &mut self.devices {
+            let Known::Live { record, .. } = known else { continue };
+            let Some(intent) = &mut record.refresh_intent else { continue };
+            let old = match before.devices.get(device) {
+                Some(Known::Live { record, .. }) => record.refresh_intent,
+                _ => None,
+            };
+            match old {
+                Some(old) if old.holder == intent.holder => *intent = old,
+                _ => (intent.leased_until, intent.uncertain) = (Timestamp::default(), true),
+            }
+        }
     }
 
     /// What opening does: nobody holds a lease any more.
