@@ -7,7 +7,7 @@ use tokenkeep_core::{Clock as _, KeyRing, ManualClock, StoreError, Timestamp};
 
 use super::input::Input;
 use super::settling::MOST_DUE;
-use super::state::{ANSWERABLE, Model};
+use super::state::{ANSWERABLE, Known, Model};
 use super::tally::Tally;
 use crate::testing::{Disk, open_on};
 use crate::{Engine, Options};
@@ -120,14 +120,24 @@ impl Driver {
         self.clock.now().saturating_sub(self.late_by)
     }
 
-    /// Decides how late the next calls come: usually not at all.
+    /// Decides how late the next calls come: usually not at all, else by some hours, or so that
+    /// one that died is found alive.
     pub(super) fn late_by(&mut self, input: &mut Input<'_>) {
-        let byte = input.next();
-        let late = byte.is_multiple_of(6) && self.due().len() <= MOST_DUE;
-        self.late_by = Duration::from_secs(if late { u64::from(byte) * 360 } else { 0 });
-        if late {
-            self.tally.event("late calls");
+        self.late_by = Duration::ZERO;
+        let (byte, due) = (input.next(), self.due());
+        if due.len() > MOST_DUE || !byte.is_multiple_of(4) {
+            return;
         }
+        let died_at =
+            due.first().and_then(|device| self.model.devices.get(device)).map(Known::due_at);
+        let hours = Duration::from_secs(u64::from(byte) * 360);
+        self.late_by = match died_at {
+            Some(died_at) if byte.is_multiple_of(8) => {
+                self.clock.now().duration_since(died_at) + Duration::from_secs(1)
+            }
+            _ => hours,
+        };
+        self.tally.event("late calls");
     }
 
     fn fail_next_sync(&mut self, input: &mut Input<'_>) {
