@@ -1,6 +1,8 @@
 //! Which state the store is in after calls that may have failed.
 
-use tokenkeep_core::{Clock as _, DeviceId, EndReason, Lookup, StoreError};
+use std::time::Duration;
+
+use tokenkeep_core::{Clock as _, DeviceId, Lookup, StoreError};
 
 use super::call::Call;
 use super::driver::Driver;
@@ -27,13 +29,14 @@ impl Driver {
                         went == expected || forgotten && self.something_is_due()
                     })
                 };
-                let found = outcomes.iter().find(|(expected, _)| fits(expected));
-                let Some((_, after)) = found else {
+                let fitting = outcomes.iter().filter(|(expected, _)| fits(expected));
+                let fitting: Vec<_> = fitting.map(|(_, after)| after.clone()).collect();
+                if fitting.is_empty() {
                     let names: Vec<_> = calls.iter().map(|call| call.name).collect();
                     let expected = outcomes.first().map(|o| &o.0);
                     panic!("{names:?}: engine {went:?}, model {expected:?}");
-                };
-                self.model = after.clone();
+                }
+                self.adopt(fitting);
             }
             Err(StoreError::Unavailable(_)) => {
                 self.find_out(bases, outcomes.into_iter().map(|(_, after)| after));
@@ -42,11 +45,19 @@ impl Driver {
         }
     }
 
+    /// Goes on with the one of the states that the store is in.
+    fn adopt(&mut self, candidates: Vec<Model>) {
+        match <[Model; 1]>::try_from(candidates) {
+            Ok([only]) => self.model = only,
+            Err(candidates) if self.disk.has_crashed() => self.restart(candidates, self.counter),
+            Err(candidates) => self.choose(candidates),
+        }
+    }
+
     /// Finds out whether what failed was done all the same.
     fn find_out(&mut self, bases: Vec<Model>, afters: impl Iterator<Item = Model>) {
         if self.disk.has_crashed() {
-            let candidates = bases.into_iter().chain(afters).collect();
-            self.restart(candidates, self.counter);
+            self.adopt(bases.into_iter().chain(afters).collect());
             return;
         }
         let before = self.model.clone();
@@ -102,21 +113,14 @@ impl Driver {
             let Known::Live { record, synced_last_seen_at } = known else { continue };
             let mut lost = record.clone();
             lost.last_seen_at = *synced_last_seen_at;
-            match self.peek(*device) {
-                Ok(Lookup::Live(found))
-                    if (lost.last_seen_at..=record.last_seen_at).contains(&found.last_seen_at) =>
-                {
-                    record.last_seen_at = found.last_seen_at;
-                    record.previous_visit_at = found.previous_visit_at;
-                }
-                Ok(Lookup::Ended(ended))
-                    if ended.reason == EndReason::Expired
-                        && !record.is_dead(self.clock.now())
-                        && lost.is_dead(self.clock.now()) =>
-                {
-                    *record = lost;
-                }
-                _ => {}
+            // At that time it was alive in any case, and shows its last use.
+            let alive_at = lost.dies_at().saturating_sub(Duration::from_micros(1));
+            let found = self.engine().blocking().get(*device, alive_at.min(self.clock.now()));
+            if let Ok(Lookup::Live(found)) = found
+                && (lost.last_seen_at..=record.last_seen_at).contains(&found.last_seen_at)
+            {
+                record.last_seen_at = found.last_seen_at;
+                record.previous_visit_at = found.previous_visit_at;
             }
         }
     }
