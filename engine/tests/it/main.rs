@@ -13,6 +13,7 @@ mod clock;
 mod conformance;
 mod failures;
 mod handle;
+mod histories;
 mod model;
 mod opening;
 mod reclaiming;
