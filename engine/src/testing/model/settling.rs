@@ -127,7 +127,8 @@ impl Driver {
 
     pub(super) fn choose(&mut self, candidates: Vec<Model>) {
         let mut differences = Vec::new();
-        for mut candidate in candidates {
+        for candidate in &candidates {
+            let mut candidate = candidate.clone();
             self.forget(&mut candidate);
             match self.difference(&candidate) {
                 None => {
@@ -136,6 +137,10 @@ impl Driver {
                 }
                 Some(difference) => differences.push(difference),
             }
+        }
+        // The writer may have met the power loss while this thread was looking.
+        if self.disk.has_crashed() {
+            return self.restart(candidates, self.counter);
         }
         panic!("neither before nor after: {differences:#?}");
     }
