@@ -11,7 +11,9 @@ use tokenkeep::{
 
 use super::checker::{Event, check};
 use super::device::{Answer, Ask, Device, Held, Known};
+use super::dice::Dice;
 use super::recorder::Recorder;
+use super::rounds;
 use super::user::{DEVICES, Operation, User, of_device};
 use crate::support::{self, HOUR, Place};
 
@@ -28,18 +30,6 @@ struct Round<'a> {
     /// The disk on which one sync fails in the middle. A lease that failed is there or not, and so
     /// are its marks: those are the model's business, there are none here.
     failing: Option<&'a Disk>,
-}
-
-/// Numbers that look random.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 24) % sides
-    }
 }
 
 impl Round<'_> {
@@ -75,7 +65,7 @@ impl Round<'_> {
 
     /// What one thread does.
     fn work(&self, thread: u64) {
-        let mut dice = Dice(self.number.wrapping_mul(1_000_003) + thread + 1);
+        let mut dice = Dice::new(self.number.wrapping_mul(1_000_003) + thread);
         for step in 0..OPERATIONS {
             if let Some(disk) = self.failing.filter(|_| thread == 0 && step == OPERATIONS / 2) {
                 disk.fail_next_sync(self.number.is_multiple_of(2));
@@ -245,10 +235,6 @@ fn round(engine: &Engine, number: u64, failing: Option<&Disk>) {
     let mut of_all = history;
     of_all.retain(|event| !matches!(event.operation, Operation::One(_, Ask::Get, _)));
     check::<User>(&[Known::Absent; DEVICES], of_all);
-}
-
-fn rounds() -> u64 {
-    std::env::var("TOKENKEEP_HISTORIES").map_or(20, |text| text.parse().unwrap())
 }
 
 #[test]
