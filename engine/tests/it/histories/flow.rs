@@ -247,3 +247,38 @@ async fn histories_through_the_flow_are_linearisable() {
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_refresh_that_lost_its_lease_does_not_overwrite_the_one_that_won() {
+    for number in 0..rounds() {
+        // The auth server takes a spent token again: both refreshes bring a pair.
+        let round = Arc::new(Round::new(3 * number + 1).await);
+        round.issuer.close_gate();
+        let mut tasks = Vec::new();
+        for instance in 0..2 {
+            let this = Arc::clone(&round);
+            tasks.push(tokio::spawn(async move {
+                let (device, recorder) = &this.devices[0];
+                let begun = recorder.tick();
+                let flow = &this.instances[instance];
+                let renewed = flow.renew(device, token(1, 0).spent()).await;
+                let renewed = renewed.map(|session| generation(&session));
+                let told = |generation| Operation::Renewed { spent: 1, generation };
+                assert!(note(recorder, begun, renewed, told).is_some());
+            }));
+            round.issuer.until_running(instance + 1).await;
+            round.clock.advance(Settings::default().lease_ttl());
+        }
+        round.issuer.open_gate();
+        for task in tasks {
+            task.await.unwrap();
+        }
+        let (device, recorder) = &round.devices[0];
+        let begun = recorder.tick();
+        let found = round.instances[0].look(device).await.map(|session| generation(&session));
+        note(recorder, begun, found, Operation::Found);
+        let round = Arc::into_inner(round).unwrap();
+        let history = round.devices.into_iter().next().unwrap().1.into_events();
+        check::<OneSession>(&State::Live { generation: 1 }, history);
+    }
+}
