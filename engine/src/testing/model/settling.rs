@@ -17,6 +17,7 @@ impl Driver {
             let expected: Vec<_> = calls.iter().map(|call| (call.on_model)(&mut after)).collect();
             (expected, after)
         };
+        let (before, due) = (self.model.clone(), self.due());
         let bases = self.bases(calls);
         let outcomes: Vec<_> = bases.iter().map(run).collect();
         match went.into_iter().collect::<Result<Vec<Went>, StoreError>>() {
@@ -42,6 +43,12 @@ impl Driver {
                 self.find_out(bases, outcomes.into_iter().map(|(_, after)| after));
             }
             Err(error) => panic!("{error:?}"),
+        }
+        // That one of them was forgotten explains the answers; another one may have been.
+        for device in due {
+            if let Some(known) = before.devices.get(&device) {
+                self.model.devices.entry(device).or_insert_with(|| known.clone());
+            }
         }
     }
 
