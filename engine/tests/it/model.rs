@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use tokenkeep::testing::{Tally, run_model};
 
 /// The seeds of every test run.
-const SLICE: u64 = 24;
+const SLICE: u64 = 16;
 const BYTES_PER_SEED: usize = 2500;
 
 /// Bytes that look random and are the same every time.

@@ -44,6 +44,8 @@ pub(super) struct Driver {
     pub(super) counter: u64,
     /// How long the calls were on their way: they carry the time at which they began.
     late_by: Duration,
+    /// A sync or a write may fail.
+    pub(super) trouble_ahead: bool,
     pub(super) tally: Tally,
 }
 
@@ -63,6 +65,7 @@ impl Driver {
             latest,
             counter: 0,
             late_by: Duration::ZERO,
+            trouble_ahead: false,
             tally: Tally::default(),
         };
         driver.engine = Some(driver.open());
@@ -107,7 +110,10 @@ impl Driver {
             13 => self.leap(input),
             14 | 15 => self.upkeep(input),
             16 => self.reopen(),
-            17 => self.disk.crash_after(u64::from(input.next() % 64)),
+            17 => {
+                self.disk.crash_after(u64::from(input.next() % 64));
+                self.trouble_ahead = true;
+            }
             _ => self.fail_next_sync(input),
         }
         if !self.disk.has_crashed() {
@@ -121,11 +127,12 @@ impl Driver {
     }
 
     /// Decides how late the next calls come: usually not at all, else by some hours, or so that
-    /// one that died is found alive.
+    /// one that died is found alive. None is late that may fail: a session that ended before the
+    /// time of now's answers tells nobody whether it did.
     pub(super) fn late_by(&mut self, input: &mut Input<'_>) {
         self.late_by = Duration::ZERO;
         let (byte, due) = (input.next(), self.due());
-        if due.len() > MOST_DUE || !byte.is_multiple_of(4) {
+        if self.trouble_ahead || due.len() > MOST_DUE || !byte.is_multiple_of(4) {
             return;
         }
         let died_at =
@@ -146,6 +153,7 @@ impl Driver {
             1 => self.disk.fail_next_sync(true),
             _ => self.disk.fail_next_sync_unseen(),
         }
+        self.trouble_ahead = true;
         self.tally.event("sync to fail");
     }
 

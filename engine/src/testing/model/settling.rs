@@ -40,6 +40,7 @@ impl Driver {
                 self.adopt(fitting);
             }
             Err(StoreError::Unavailable(_)) => {
+                self.trouble_ahead = false;
                 self.find_out(bases, outcomes.into_iter().map(|(_, after)| after));
             }
             Err(error) => panic!("{error:?}"),
@@ -104,6 +105,7 @@ impl Driver {
     /// Turns the power on again, and finds out in which of the states the store is.
     pub(super) fn restart(&mut self, mut candidates: Vec<Model>, seed: u64) {
         self.tally.event("crash");
+        self.trouble_ahead = false;
         self.engine = None;
         self.disk.restart(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         self.engine = Some(self.open());
