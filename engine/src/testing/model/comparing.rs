@@ -35,10 +35,13 @@ impl Driver {
 
     /// Records that died at some time are dropped from the model when the engine has none.
     pub(super) fn forget(&self, model: &mut Model) {
-        model.devices.retain(|device, known| {
-            let gone = || matches!(self.peek(*device), Ok(Lookup::Absent));
-            !(known.due_at() <= self.latest && matches!(known, Known::Live { .. }) && gone())
-        });
+        let is_gone = |(device, known): &(&DeviceId, &Known)| {
+            let may_be = known.due_at() <= self.latest && matches!(known, Known::Live { .. });
+            may_be && matches!(self.peek(**device), Ok(Lookup::Absent))
+        };
+        let gone: Vec<_> =
+            model.devices.iter().filter(is_gone).map(|(device, _)| *device).collect();
+        gone.into_iter().for_each(|device| model.fade(device));
     }
 
     pub(super) fn compare(&mut self) {
@@ -148,7 +151,8 @@ impl Driver {
                     && ended.verifier.matches(&record.verifier)
             }
             (Lookup::Ended(ended), Some(Known::Ended { reason, forget_at })) => {
-                ended.reason == *reason && now < *forget_at
+                let is_faded = *forget_at == Timestamp::default();
+                is_faded || ended.reason == *reason && now < *forget_at
             }
             (Lookup::Absent, Some(known)) => known.due_at() <= self.latest,
             (Lookup::Absent, None) => true,

@@ -127,8 +127,8 @@ impl Driver {
     }
 
     /// Decides how late the next calls come: usually not at all, else by some hours, or so that
-    /// one that died is found alive. None is late that may fail: a session that ended before the
-    /// time of now's answers tells nobody whether it did.
+    /// one that died is found alive. None is late that may fail: it may have ended a session so
+    /// long ago that nobody is told whether it did.
     pub(super) fn late_by(&mut self, input: &mut Input<'_>) {
         self.late_by = Duration::ZERO;
         let (byte, due) = (input.next(), self.due());

@@ -87,11 +87,21 @@ impl Driver {
         for device in self.due().into_iter().filter(matters) {
             let without = bases.iter().map(|base| {
                 let mut without = base.clone();
-                without.devices.remove(&device);
+                without.fade(device);
                 without
             });
             let without: Vec<_> = without.collect();
             bases.extend(without);
+        }
+        for device in calls.iter().filter_map(|call| call.makes) {
+            let faded: Vec<_> = bases.iter().filter(|base| base.faded.contains(&device)).collect();
+            let taken = faded.into_iter().map(|base| {
+                let mut taken = base.clone();
+                taken.devices.entry(device).or_insert_with(Known::faded);
+                taken
+            });
+            let taken: Vec<_> = taken.collect();
+            bases.extend(taken);
         }
         bases
     }

@@ -1,6 +1,6 @@
 //! The store as the contract has it, as simply as can be.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use tokenkeep_core::{
@@ -26,6 +26,8 @@ pub(super) enum Known {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Model {
     pub(super) devices: BTreeMap<DeviceId, Known>,
+    /// Devices that were there and are not to be seen; their ids may be taken, or free again.
+    pub(super) faded: BTreeSet<DeviceId>,
 }
 
 impl Known {
@@ -72,7 +74,20 @@ impl Went {
     }
 }
 
+impl Known {
+    /// A device of which only the id is left.
+    pub(super) fn faded() -> Self {
+        Self::Ended { reason: EndReason::Expired, forget_at: Timestamp::default() }
+    }
+}
+
 impl Model {
+    /// Lets go of a device.
+    pub(super) fn fade(&mut self, device: DeviceId) {
+        self.devices.remove(&device);
+        self.faded.insert(device);
+    }
+
     pub(super) fn live(&self, device: DeviceId, now: Timestamp) -> Option<&TokenRecord> {
         match self.devices.get(&device) {
             Some(Known::Live { record, .. }) if !record.is_dead(now) => Some(record),
@@ -101,6 +116,7 @@ impl Model {
     fn put(&mut self, record: TokenRecord) {
         let synced_last_seen_at = record.last_seen_at;
         let device = record.device_id;
+        self.faded.remove(&device);
         self.devices.insert(device, Known::Live { record: Box::new(record), synced_last_seen_at });
     }
 
