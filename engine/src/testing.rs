@@ -4,6 +4,7 @@
 
 mod disk;
 mod model;
+pub mod parsers;
 
 use std::sync::Arc;
 

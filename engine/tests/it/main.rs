@@ -18,4 +18,5 @@ mod model;
 mod opening;
 mod reclaiming;
 mod reopening;
+mod seeds;
 mod support;
