@@ -74,7 +74,8 @@ impl Driver {
                 Ok(found) => found,
                 Err(error) => return Some(format!("{error:?}")),
             };
-            if !self.is_as_expected(&found, model.devices.get(&device), now) {
+            let has_faded = model.faded.contains(&device) && !matches!(found, Lookup::Live(_));
+            if !has_faded && !self.is_as_expected(&found, model.devices.get(&device), now) {
                 let known = model.devices.get(&device);
                 return Some(format!("{device}: engine {found:?}, model {known:?}"));
             }

@@ -27,7 +27,12 @@ impl Driver {
                         // Why a session ended is forgotten with it.
                         let forgotten =
                             *went == Went::Gone(None) && matches!(expected, Went::Gone(_));
-                        went == expected || forgotten && self.something_is_due()
+                        // With the clock back, it may be told again of one that has faded.
+                        let told_again =
+                            matches!((went, expected), (Went::Gone(_), Went::Gone(None)))
+                                && self.now() < self.latest
+                                && !before.faded.is_empty();
+                        went == expected || told_again || forgotten && self.something_is_due()
                     })
                 };
                 let fitting = outcomes.iter().filter(|(expected, _)| fits(expected));
