@@ -298,3 +298,18 @@ const SHORT_WAIT: Duration = Duration::from_secs(2);
 const MAX_PROBLEM_BYTES: usize = 64 * 1024;
 /// The longest word of a problem that is passed on.
 const MAX_WORD_LEN: usize = 128;
+
+#[cfg(feature = "testing")]
+pub(crate) mod testing {
+    use super::{MAX_WORD_LEN, StatusCode, kind_of, said};
+
+    /// A problem of any server says words that can go into a log line, and is some kind of error.
+    pub fn problem(bytes: &[u8]) {
+        let (headers, body) = crate::testing::answer(bytes);
+        let said = said(&headers, body);
+        for word in [&said.word, &said.reason, &said.request_id].into_iter().flatten() {
+            assert!(word.len() <= MAX_WORD_LEN && word.bytes().all(|byte| byte.is_ascii_graphic()));
+        }
+        let _ = kind_of(StatusCode::BAD_GATEWAY, said.code);
+    }
+}

@@ -39,6 +39,8 @@ mod client;
 mod error;
 mod flights;
 mod service_key;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod tls;
 mod token;
 mod tokens;

@@ -221,3 +221,21 @@ const MAX_ID_LEN: usize = 256;
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 const LONGEST_SILENCE: Duration = Duration::from_secs(60);
+
+#[cfg(feature = "testing")]
+pub(crate) mod testing {
+    use super::event_stream::{EventStream, Item};
+
+    /// A stream comes apart in the same way in whatever pieces it comes.
+    pub fn event_stream(bytes: &[u8]) {
+        let (size, rest) = bytes.split_first().unwrap_or((&0, bytes));
+        let whole = apart(rest, rest.len().max(1));
+        assert_eq!(apart(rest, usize::from(*size) + 1), whole);
+    }
+
+    fn apart(bytes: &[u8], size: usize) -> (Vec<Item>, bool) {
+        let mut stream = EventStream::default();
+        let fits = bytes.chunks(size).all(|chunk| stream.feed(chunk).is_ok());
+        (std::iter::from_fn(|| stream.pop()).collect(), fits)
+    }
+}

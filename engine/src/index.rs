@@ -2,6 +2,8 @@
 
 mod cache;
 mod lists;
+#[cfg(test)]
+mod schedules;
 mod slot;
 
 use std::hash::{BuildHasher as _, RandomState};

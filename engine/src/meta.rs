@@ -89,16 +89,19 @@ impl Meta {
         Ok(())
     }
 
-    fn encode(&self) -> Vec<u8> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
         let fields: Fields =
             (FORMAT, *self.store.as_bytes(), *self.active.as_bytes(), self.checks.clone());
-        let mut bytes = wincode::serialize(&fields).unwrap_or_default();
+        Self::with_checksum(wincode::serialize(&fields).unwrap_or_default())
+    }
+
+    pub(crate) fn with_checksum(mut bytes: Vec<u8>) -> Vec<u8> {
         let sum = checksum(&bytes);
         bytes.extend_from_slice(&sum);
         bytes
     }
 
-    fn decode(bytes: &[u8]) -> Result<Self, OpenError> {
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, OpenError> {
         match bytes.first() {
             None => return Err(OpenError::damaged("the meta row is empty")),
             Some(&format) if format > FORMAT => return Err(OpenError::NewerFormat { format }),

@@ -239,11 +239,11 @@ pub(crate) fn sorted(mut records: Vec<Arc<TokenRecord>>, email: &Email) -> Vec<A
     records
 }
 
-fn cursor(seq: u64) -> Cursor {
+pub(crate) fn cursor(seq: u64) -> Cursor {
     Cursor(Box::new(seq.to_be_bytes()))
 }
 
-fn position(cursor: &Cursor) -> Result<u64, StoreError> {
+pub(crate) fn position(cursor: &Cursor) -> Result<u64, StoreError> {
     let bytes: [u8; 8] = cursor
         .0
         .as_ref()

@@ -4,11 +4,12 @@
 
 mod disk;
 mod model;
+pub mod parsers;
 
 use std::sync::Arc;
 
 pub use disk::Disk;
-pub use model::run_model;
+pub use model::{Tally, run_model};
 
 #[cfg(test)]
 use tokenkeep_core::{

@@ -1,6 +1,4 @@
 //! Operations, crashes and restarts in any order: the engine does what the model does.
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
-
-fuzz_target!(|operations: &[u8]| tokenkeep::testing::run_model(operations));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| tokenkeep::testing::parsers::operations(bytes));

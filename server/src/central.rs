@@ -157,5 +157,10 @@ fn object<const N: usize>(fields: [(&String, &str); N]) -> Map<String, Value> {
     fields.into_iter().map(|(name, text)| (name.clone(), Value::from(text))).collect()
 }
 
+#[cfg(feature = "testing")]
+pub(crate) use call::check_retry_after;
+#[cfg(feature = "testing")]
+pub(crate) use lifetime::check_token_life;
+
 #[cfg(test)]
 mod tests;

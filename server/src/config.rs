@@ -89,12 +89,19 @@ impl Config {
                 .map_err(|cause| ConfigError::File { path: path.to_owned(), cause })?,
             None => String::new(),
         };
-        let path = path.unwrap_or(Path::new("the settings"));
+        Self::parse(path.unwrap_or(Path::new("the settings")), &text, env)
+    }
+
+    /// Reads settings from the `text` of the file `path`.
+    pub(crate) fn parse(
+        path: &Path,
+        text: &str,
+        env: impl Iterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
         // The typed reading of the file alone is what gives errors their line.
-        toml::from_str::<Self>(&text).map_err(|cause| syntax(path, &text, &cause))?;
-        let file: toml::Table =
-            toml::from_str(&text).map_err(|cause| syntax(path, &text, &cause))?;
-        environment::lay_over(file, place::keys_of(path, &text), env)
+        toml::from_str::<Self>(text).map_err(|cause| syntax(path, text, &cause))?;
+        let file: toml::Table = toml::from_str(text).map_err(|cause| syntax(path, text, &cause))?;
+        environment::lay_over(file, place::keys_of(path, text), env)
     }
 
     /// Refuses values that do not fit together, with the line to change.

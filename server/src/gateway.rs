@@ -168,3 +168,21 @@ fn without_session<S, I>(
     let response = response.map(AnyBody::Own);
     Ok(if caller.method == Method::HEAD { headless(response) } else { response })
 }
+
+/// What is under a prefix is under it however it is written, and has no way out of it.
+#[cfg(feature = "testing")]
+pub(crate) fn check_path(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let Ok(path) = Path::parse(text) else { return };
+    let segments = path.into_segments();
+    let mut plain = String::new();
+    for segment in &segments {
+        let dots = matches!(segment.as_ref(), b"" | b"." | b"..");
+        assert!(!dots && !segment.iter().any(|byte| b"/\\\0\r\n".contains(byte)));
+        plain.push('/');
+        segment.iter().for_each(|byte| plain.push_str(&format!("%{byte:02X}")));
+    }
+    if !segments.is_empty() {
+        assert!(Path::parse(&plain).is_ok_and(|path| path.into_segments() == segments));
+    }
+}

@@ -25,6 +25,8 @@ pub mod service_key;
 pub mod settings;
 mod sign_in;
 mod surface;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use app::App;
 pub use gateway::GatewayError;

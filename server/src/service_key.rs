@@ -314,5 +314,15 @@ fn hex(bytes: &[u8]) -> String {
     })
 }
 
+/// A file of keys reads as it is written.
+#[cfg(feature = "testing")]
+pub(crate) fn check_file(bytes: &[u8]) {
+    if let Ok(keys) = file::parse(bytes) {
+        let written = file::to_bytes(keys).ok();
+        let again = written.as_deref().and_then(|bytes| file::parse(bytes).ok());
+        assert_eq!(again.and_then(|keys| file::to_bytes(keys).ok()), written);
+    }
+}
+
 #[cfg(test)]
 mod tests;

@@ -11,6 +11,7 @@
 pub mod conformance;
 mod fake_issuer;
 mod memory_store;
+pub mod parsers;
 
 pub use fake_issuer::{ACCESS_TTL, FakeIssuer, Fault, REFRESH_TTL};
 pub use memory_store::MemoryStore;

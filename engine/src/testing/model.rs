@@ -2,11 +2,15 @@
 
 #![expect(clippy::panic, reason = "a model that finds fault says so")]
 
+mod batch;
+mod call;
 mod comparing;
 mod driver;
 mod input;
 mod operations;
 mod settling;
 mod state;
+mod tally;
 
 pub use driver::run_model;
+pub use tally::Tally;

@@ -147,3 +147,16 @@ fn text<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
 const MAX_BODY_LEN: usize = 256 << 10;
 /// The longest that the auth server can ask to be left alone.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(60 * 60);
+
+/// The first line as `Retry-After`, the second as `Date`: a wait is bounded.
+#[cfg(feature = "testing")]
+pub(crate) fn check_retry_after(bytes: &[u8]) {
+    let mut headers = HeaderMap::new();
+    for (name, line) in [RETRY_AFTER, DATE].into_iter().zip(bytes.split(|byte| *byte == b'\n')) {
+        if let Ok(value) = line.try_into() {
+            headers.insert(name, value);
+        }
+    }
+    let now = Timestamp::from_unix_seconds(1_800_000_000);
+    assert!(retry_after(&headers, Some(now)).is_none_or(|wait| wait <= MAX_RETRY_AFTER));
+}

@@ -58,6 +58,17 @@ fn seconds_of(instant: Timestamp) -> f64 {
     instant.duration_since(Timestamp::default()).as_secs_f64()
 }
 
+/// A token, or the answer's number before a line break and then a token: its life is bounded.
+#[cfg(feature = "testing")]
+pub(crate) fn check_token_life(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let (number, token) = text.split_once('\n').unwrap_or(("", text));
+    let number: Option<Value> = serde_json::from_str(number).ok();
+    let bounds = Bounds { default: Duration::from_secs(120), longest: Duration::from_secs(3600) };
+    let life = bounds.of(stated(number.as_ref(), token, Timestamp::from_unix_seconds(1_000_000)));
+    assert!((Duration::from_secs(1)..=bounds.longest).contains(&life));
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;

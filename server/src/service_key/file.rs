@@ -100,9 +100,7 @@ impl KeyFile {
         let Some(bytes) = present(fs::read(&self.path)).map_err(|e| self.failed(e))? else {
             return Ok(Vec::new());
         };
-        serde_json::from_slice(&bytes)
-            .map(|content: Content| content.keys)
-            .map_err(|cause| KeyError::Damaged { path: self.path.clone(), cause })
+        parse(&bytes).map_err(|cause| KeyError::Damaged { path: self.path.clone(), cause })
     }
 
     /// Reads, changes and replaces the file. Other processes that change it wait.
@@ -113,9 +111,8 @@ impl KeyFile {
         let _lock = self.lock().map_err(|cause| self.failed(cause))?;
         let mut keys = self.read()?;
         change(&mut keys)?;
-        let content = Content { version: Version, keys };
-        let bytes = serde_json::to_vec_pretty(&content)
-            .map_err(|cause| KeyError::Damaged { path: self.path.clone(), cause })?;
+        let bytes =
+            to_bytes(keys).map_err(|cause| KeyError::Damaged { path: self.path.clone(), cause })?;
         self.replace(&bytes).map_err(|cause| self.failed(cause))
     }
 
@@ -172,6 +169,14 @@ impl KeyFile {
     fn failed(&self, cause: io::Error) -> KeyError {
         KeyError::File { path: self.path.clone(), cause }
     }
+}
+
+pub(super) fn parse(bytes: &[u8]) -> serde_json::Result<Vec<StoredKey>> {
+    serde_json::from_slice(bytes).map(|content: Content| content.keys)
+}
+
+pub(super) fn to_bytes(keys: Vec<StoredKey>) -> serde_json::Result<Vec<u8>> {
+    serde_json::to_vec_pretty(&Content { version: Version, keys })
 }
 
 fn present<T>(outcome: io::Result<T>) -> io::Result<Option<T>> {

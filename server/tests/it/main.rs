@@ -33,6 +33,7 @@ mod login;
 mod logout;
 mod outage;
 mod process;
+mod seeds;
 mod session;
 mod shutdown;
 mod storm;

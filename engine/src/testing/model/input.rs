@@ -16,16 +16,17 @@ impl Input<'_> {
     }
 
     pub(super) fn device(&mut self) -> DeviceId {
-        DeviceId::from_bytes([self.next() % 6; 16])
+        DeviceId::from_bytes([self.next() % DEVICES; 16])
     }
 
     pub(super) fn holder(&mut self) -> HolderId {
-        HolderId::from_bytes([self.next() % 2; 16])
+        HolderId::from_bytes([self.next() / 16 % 2; 16])
     }
 
     pub(super) fn email(&mut self) -> Email {
-        let texts = ["ada@example.org", "bob@example.org", "eve@example.org"];
-        let text = texts.get(usize::from(self.next()) % texts.len()).unwrap_or(&"x@y");
+        // Half of all devices are Ada's: ceilings need a user with many.
+        let at = usize::from(self.next() % 6).saturating_sub(3);
+        let text = EMAILS.get(at).unwrap_or(&"x@y");
         text.parse().unwrap_or_else(|error| panic!("{error}"))
     }
 
@@ -33,3 +34,8 @@ impl Input<'_> {
         EndReason::from_code(self.next() % 7).unwrap_or(EndReason::Logout)
     }
 }
+
+/// How many devices there are.
+pub(super) const DEVICES: u8 = 8;
+/// Who uses them.
+pub(super) const EMAILS: [&str; 3] = ["ada@example.org", "bob@example.org", "eve@example.org"];

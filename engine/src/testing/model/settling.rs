@@ -1,56 +1,115 @@
-//! Which state the store is in after an operation that may have failed.
+//! Which state the store is in after calls that may have failed.
 
-use tokenkeep_core::{Clock as _, EndReason, Lookup, StoreError};
+use std::time::Duration;
 
+use tokenkeep_core::{Clock as _, DeviceId, Lookup, StoreError};
+
+use super::call::Call;
 use super::driver::Driver;
 use super::state::{Known, Model, Went};
 
 impl Driver {
-    /// Compares an answer with the model's. After an error, what was asked for was done or not.
-    pub(super) fn settle(
-        &mut self,
-        went: Result<Went, StoreError>,
-        operation: impl Fn(&mut Model) -> Went,
-    ) {
-        self.settle_among(vec![self.model.clone()], went, operation);
-    }
-
-    /// As [`Driver::settle`], if the store may be in one of several states.
-    pub(super) fn settle_among(
-        &mut self,
-        bases: Vec<Model>,
-        went: Result<Went, StoreError>,
-        operation: impl Fn(&mut Model) -> Went,
-    ) {
-        let after = |base: &Model| {
+    /// Compares answers with the model's. One commit holds all of the calls: they failed together
+    /// or not at all, and after an error all of them were done or none.
+    pub(super) fn settle(&mut self, calls: &[Call], went: Vec<Result<Went, StoreError>>) {
+        let run = |base: &Model| {
             let mut after = base.clone();
-            (operation(&mut after), after)
+            let expected: Vec<_> = calls.iter().map(|call| (call.on_model)(&mut after)).collect();
+            (expected, after)
         };
-        let outcomes: Vec<_> = bases.iter().map(after).collect();
-        match went {
+        let (before, due) = (self.model.clone(), self.due());
+        let bases = self.bases(calls);
+        let outcomes: Vec<_> = bases.iter().map(run).collect();
+        match went.into_iter().collect::<Result<Vec<Went>, StoreError>>() {
             Ok(went) => {
-                let fits = |expected: &Went| {
-                    // Why a session ended is forgotten with it.
-                    let forgotten = went == Went::Gone(None) && matches!(expected, Went::Gone(_));
-                    went == *expected || forgotten && self.something_is_due()
+                let fits = |expected: &[Went]| {
+                    went.iter().zip(expected).all(|(went, expected)| {
+                        // Why a session ended is forgotten with it.
+                        let forgotten =
+                            *went == Went::Gone(None) && matches!(expected, Went::Gone(_));
+                        // With the clock back, it may be told again of one that has faded.
+                        let told_again =
+                            matches!((went, expected), (Went::Gone(_), Went::Gone(None)))
+                                && self.now() < self.latest
+                                && !before.faded.is_empty();
+                        went == expected || told_again || forgotten && self.something_is_due()
+                    })
                 };
-                let found = outcomes.iter().find(|(expected, _)| fits(expected));
-                let Some((_, after)) = found else {
-                    panic!("engine {went:?}, model {:?}", outcomes.first().map(|o| &o.0));
-                };
-                self.model = after.clone();
+                let fitting = outcomes.iter().filter(|(expected, _)| fits(expected));
+                let fitting: Vec<_> = fitting.map(|(_, after)| after.clone()).collect();
+                if fitting.is_empty() {
+                    let names: Vec<_> = calls.iter().map(|call| call.name).collect();
+                    let expected = outcomes.first().map(|o| &o.0);
+                    panic!("{names:?}: engine {went:?}, model {expected:?}");
+                }
+                self.adopt(fitting);
             }
             Err(StoreError::Unavailable(_)) => {
-                let afters = outcomes.into_iter().map(|(_, after)| after);
-                let candidates = bases.into_iter().chain(afters).collect();
-                if self.disk.has_crashed() {
-                    self.restart(candidates, self.counter);
-                } else {
-                    self.choose(candidates);
-                }
+                self.trouble_ahead = false;
+                self.find_out(bases, outcomes.into_iter().map(|(_, after)| after));
             }
             Err(error) => panic!("{error:?}"),
         }
+        // That one of them was forgotten explains the answers; another one may have been.
+        for device in due {
+            if let Some(known) = before.devices.get(&device) {
+                self.model.devices.entry(device).or_insert_with(|| known.clone());
+            }
+        }
+    }
+
+    /// Goes on with the one of the states that the store is in.
+    fn adopt(&mut self, candidates: Vec<Model>) {
+        match <[Model; 1]>::try_from(candidates) {
+            Ok([only]) => self.model = only,
+            Err(candidates) if self.disk.has_crashed() => self.restart(candidates, self.counter),
+            Err(candidates) => self.choose(candidates),
+        }
+    }
+
+    /// Finds out whether what failed was done all the same.
+    fn find_out(&mut self, bases: Vec<Model>, afters: impl Iterator<Item = Model>) {
+        if self.disk.has_crashed() {
+            self.adopt(bases.into_iter().chain(afters).collect());
+            return;
+        }
+        let before = self.model.clone();
+        let afters = afters.map(|mut after| {
+            after.found_on_disk(&before);
+            after
+        });
+        let candidates = bases.into_iter().chain(afters.collect::<Vec<_>>()).collect();
+        self.choose(candidates);
+    }
+
+    /// The states that the store may be in: what is due may be forgotten at any moment.
+    fn bases(&self, calls: &[Call]) -> Vec<Model> {
+        let mut bases = vec![self.model.clone()];
+        // A call that is not late finds what is due dead in any case, unless it wants its id.
+        let matters = |device: &DeviceId| {
+            self.now() < self.clock.now() || calls.iter().any(|call| call.makes == Some(*device))
+        };
+        for device in self.due().into_iter().filter(matters) {
+            let without = bases.iter().map(|base| {
+                let mut without = base.clone();
+                without.fade(device);
+                without
+            });
+            let without: Vec<_> = without.collect();
+            bases.extend(without);
+        }
+        for device in calls.iter().filter_map(|call| call.makes) {
+            let faded: Vec<_> =
+                bases.iter().filter(|base| base.faded.contains_key(&device)).collect();
+            let taken = faded.into_iter().map(|base| {
+                let mut taken = base.clone();
+                taken.devices.entry(device).or_insert_with(Known::faded);
+                taken
+            });
+            let taken: Vec<_> = taken.collect();
+            bases.extend(taken);
+        }
+        bases
     }
 
     pub(super) fn crash_if_it_comes_to_it(&mut self, seed: u64) {
@@ -61,6 +120,8 @@ impl Driver {
 
     /// Turns the power on again, and finds out in which of the states the store is.
     pub(super) fn restart(&mut self, mut candidates: Vec<Model>, seed: u64) {
+        self.tally.event("crash");
+        self.trouble_ahead = false;
         self.engine = None;
         self.disk.restart(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         self.engine = Some(self.open());
@@ -77,28 +138,22 @@ impl Driver {
             let Known::Live { record, synced_last_seen_at } = known else { continue };
             let mut lost = record.clone();
             lost.last_seen_at = *synced_last_seen_at;
-            match self.peek(*device) {
-                Ok(Lookup::Live(found))
-                    if (lost.last_seen_at..=record.last_seen_at).contains(&found.last_seen_at) =>
-                {
-                    record.last_seen_at = found.last_seen_at;
-                    record.previous_visit_at = found.previous_visit_at;
-                }
-                Ok(Lookup::Ended(ended))
-                    if ended.reason == EndReason::Expired
-                        && !record.is_dead(self.clock.now())
-                        && lost.is_dead(self.clock.now()) =>
-                {
-                    *record = lost;
-                }
-                _ => {}
+            // At that time it was alive in any case, and shows its last use.
+            let alive_at = lost.dies_at().saturating_sub(Duration::from_micros(1));
+            let found = self.engine().blocking().get(*device, alive_at.min(self.clock.now()));
+            if let Ok(Lookup::Live(found)) = found
+                && (lost.last_seen_at..=record.last_seen_at).contains(&found.last_seen_at)
+            {
+                record.last_seen_at = found.last_seen_at;
+                record.previous_visit_at = found.previous_visit_at;
             }
         }
     }
 
     pub(super) fn choose(&mut self, candidates: Vec<Model>) {
         let mut differences = Vec::new();
-        for mut candidate in candidates {
+        for candidate in &candidates {
+            let mut candidate = candidate.clone();
             self.forget(&mut candidate);
             match self.difference(&candidate) {
                 None => {
@@ -108,6 +163,13 @@ impl Driver {
                 Some(difference) => differences.push(difference),
             }
         }
+        // The writer may have met the power loss while this thread was looking.
+        if self.disk.has_crashed() {
+            return self.restart(candidates, self.counter);
+        }
         panic!("neither before nor after: {differences:#?}");
     }
 }
+
+/// With more due devices than this, no call is late: each may be forgotten or not.
+pub(super) const MOST_DUE: usize = 3;

@@ -26,8 +26,9 @@ pub(super) enum Known {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Model {
     pub(super) devices: BTreeMap<DeviceId, Known>,
-    /// What the engine let go of because it is dead, and may find again when it is opened.
-    pub(super) forgotten: BTreeMap<DeviceId, Known>,
+    /// Devices that were there and are not to be seen; their ids may be taken, or free again. Rows
+    /// of them that are still there are found again when the store is opened.
+    pub(super) faded: BTreeMap<DeviceId, Known>,
 }
 
 impl Known {
@@ -54,7 +55,41 @@ pub(super) enum Went {
     Answer(bool),
 }
 
+impl Went {
+    /// The word for it in a tally.
+    pub(super) fn word(&self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Taken => "taken",
+            Self::Ceiling => "ceiling",
+            Self::Conflict => "conflict",
+            Self::Gone(None) => "gone",
+            Self::Gone(Some(_)) => "gone for a reason",
+            Self::Held(_) => "held",
+            Self::Ended(ended) if ended.is_empty() => "ended nothing",
+            Self::Ended(ended) if ended.len() == 1 => "ended one",
+            Self::Ended(_) => "ended several",
+            Self::Answer(true) => "true",
+            Self::Answer(false) => "false",
+        }
+    }
+}
+
+impl Known {
+    /// A device of which only the id is left.
+    pub(super) fn faded() -> Self {
+        Self::Ended { reason: EndReason::Expired, forget_at: Timestamp::default() }
+    }
+}
+
 impl Model {
+    /// Lets go of a device.
+    pub(super) fn fade(&mut self, device: DeviceId) {
+        if let Some(known) = self.devices.remove(&device) {
+            self.faded.insert(device, known);
+        }
+    }
+
     pub(super) fn live(&self, device: DeviceId, now: Timestamp) -> Option<&TokenRecord> {
         match self.devices.get(&device) {
             Some(Known::Live { record, .. }) if !record.is_dead(now) => Some(record),
@@ -83,7 +118,7 @@ impl Model {
     fn put(&mut self, record: TokenRecord) {
         let synced_last_seen_at = record.last_seen_at;
         let device = record.device_id;
-        self.forgotten.remove(&device);
+        self.faded.remove(&device);
         self.devices.insert(device, Known::Live { record: Box::new(record), synced_last_seen_at });
     }
 
@@ -276,9 +311,26 @@ impl Model {
         };
     }
 
+    /// What becomes of a failed commit that is on the disk all the same: of a lease that was
+    /// there `before`, memory knows more than the file; of another one nobody knows.
+    pub(super) fn found_on_disk(&mut self, before: &Self) {
+        for (device, known) in &mut self.devices {
+            let Known::Live { record, .. } = known else { continue };
+            let Some(intent) = &mut record.refresh_intent else { continue };
+            let old = match before.devices.get(device) {
+                Some(Known::Live { record, .. }) => record.refresh_intent,
+                _ => None,
+            };
+            match old {
+                Some(old) if old.holder == intent.holder => *intent = old,
+                _ => (intent.leased_until, intent.uncertain) = (Timestamp::default(), true),
+            }
+        }
+    }
+
     /// What opening does: nobody holds a lease any more, and rows that are still there count.
     pub(super) fn reopen(&mut self) {
-        self.devices.append(&mut self.forgotten);
+        self.devices.append(&mut self.faded);
         for known in self.devices.values_mut() {
             if let Known::Live { record, synced_last_seen_at } = known {
                 *synced_last_seen_at = record.last_seen_at;
