@@ -74,7 +74,9 @@ impl Driver {
                 Ok(found) => found,
                 Err(error) => return Some(format!("{error:?}")),
             };
-            let has_faded = model.faded.contains(&device) && !matches!(found, Lookup::Live(_));
+            // With the clock back, it may be told again of one that has faded.
+            let is_back = now < self.latest && !matches!(found, Lookup::Live(_));
+            let has_faded = is_back && model.faded.contains(&device);
             if !has_faded && !self.is_as_expected(&found, model.devices.get(&device), now) {
                 let known = model.devices.get(&device);
                 return Some(format!("{device}: engine {found:?}, model {known:?}"));
@@ -152,7 +154,7 @@ impl Driver {
                     && ended.verifier.matches(&record.verifier)
             }
             (Lookup::Ended(ended), Some(Known::Ended { reason, forget_at })) => {
-                let is_faded = *forget_at == Timestamp::default();
+                let is_faded = *forget_at == Timestamp::default() && now < self.latest;
                 is_faded || ended.reason == *reason && now < *forget_at
             }
             (Lookup::Absent, Some(known)) => known.due_at() <= self.latest,
