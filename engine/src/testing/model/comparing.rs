@@ -14,7 +14,21 @@ use crate::testing::check_counts;
 
 impl Driver {
     pub(super) fn peek(&self, device: DeviceId) -> Result<Lookup, StoreError> {
-        self.engine().blocking().get(device, self.clock.now())
+        self.reading(|| self.engine().blocking().get(device, self.clock.now()))
+    }
+
+    /// Reads, again if need be: while the file is opened anew after a write in the background
+    /// failed, it cannot be read.
+    fn reading<T>(&self, read: impl Fn() -> Result<T, StoreError>) -> Result<T, StoreError> {
+        for _ in 0..10_000 {
+            match read() {
+                Err(StoreError::Unavailable(_)) if !self.disk.has_crashed() => {
+                    std::thread::yield_now();
+                }
+                outcome => return outcome,
+            }
+        }
+        read()
     }
 
     pub(super) fn something_is_due(&self) -> bool {
@@ -70,7 +84,7 @@ impl Driver {
         let (engine, now) = (self.engine(), self.clock.now());
         let engine = engine.blocking();
         for device in (0..DEVICES).map(|n| DeviceId::from_bytes([n; 16])) {
-            let found = match engine.get(device, now) {
+            let found = match self.peek(device) {
                 Ok(found) => found,
                 Err(error) => return Some(format!("{error:?}")),
             };
@@ -86,7 +100,10 @@ impl Driver {
         let mut users = 0;
         for email in EMAILS {
             let Ok(email) = email.parse::<Email>() else { continue };
-            let found = engine.devices_of(&email, now).unwrap_or_default();
+            let found = match self.reading(|| engine.devices_of(&email, now)) {
+                Ok(found) => found,
+                Err(error) => return Some(format!("{error:?}")),
+            };
             let found: Vec<_> = found.iter().map(|record| record.device_id).collect();
             let expected: Vec<_> =
                 model.live_of(&email, now).iter().map(|record| record.device_id).collect();
@@ -119,7 +136,8 @@ impl Driver {
         let mut scanned = BTreeSet::new();
         let mut after = None;
         loop {
-            let Ok(page) = engine.scan(after.as_ref(), NonZeroUsize::MIN, now) else {
+            let page = || engine.scan(after.as_ref(), NonZeroUsize::MIN, now);
+            let Ok(page) = self.reading(page) else {
                 return Some("the walk failed".into());
             };
             scanned.extend(page.records.iter().map(|record| record.device_id));
