@@ -18,5 +18,6 @@ mod model;
 mod opening;
 mod reclaiming;
 mod reopening;
+mod rows;
 mod seeds;
 mod support;

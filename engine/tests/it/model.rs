@@ -118,7 +118,6 @@ const OUTCOMES: &[&str] = &[
     "compact done",
     "compact failed",
     "purge done",
-    "purge freed",
     "batch done",
     "batch failed",
     "late calls",

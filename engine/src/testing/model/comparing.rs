@@ -14,7 +14,21 @@ use crate::testing::check_counts;
 
 impl Driver {
     pub(super) fn peek(&self, device: DeviceId) -> Result<Lookup, StoreError> {
-        self.engine().blocking().get(device, self.clock.now())
+        self.reading(|| self.engine().blocking().get(device, self.clock.now()))
+    }
+
+    /// Reads, again if need be: while the file is opened anew after a write in the background
+    /// failed, it cannot be read.
+    fn reading<T>(&self, read: impl Fn() -> Result<T, StoreError>) -> Result<T, StoreError> {
+        for _ in 0..10_000 {
+            match read() {
+                Err(StoreError::Unavailable(_)) if !self.disk.has_crashed() => {
+                    std::thread::yield_now();
+                }
+                outcome => return outcome,
+            }
+        }
+        read()
     }
 
     pub(super) fn something_is_due(&self) -> bool {
@@ -42,6 +56,19 @@ impl Driver {
         let gone: Vec<_> =
             model.devices.iter().filter(is_gone).map(|(device, _)| *device).collect();
         gone.into_iter().for_each(|device| model.fade(device));
+        self.find_again(model);
+    }
+
+    /// What has faded is found again when the file is read anew, if its rows are still there.
+    fn find_again(&self, model: &mut Model) {
+        let is_back =
+            |device: &DeviceId| !matches!(self.peek(*device), Ok(Lookup::Absent) | Err(_));
+        let back: Vec<_> = model.faded.keys().copied().filter(is_back).collect();
+        let found = back.into_iter().filter_map(|device| model.faded.remove_entry(&device));
+        let mut back = Model { devices: found.collect(), ..Model::default() };
+        self.adopt_last_seen(&mut back);
+        back.reopen();
+        model.devices.append(&mut back.devices);
     }
 
     pub(super) fn compare(&mut self) {
@@ -70,11 +97,13 @@ impl Driver {
         let (engine, now) = (self.engine(), self.clock.now());
         let engine = engine.blocking();
         for device in (0..DEVICES).map(|n| DeviceId::from_bytes([n; 16])) {
-            let found = match engine.get(device, now) {
+            let found = match self.peek(device) {
                 Ok(found) => found,
                 Err(error) => return Some(format!("{error:?}")),
             };
-            let has_faded = model.faded.contains_key(&device) && !matches!(found, Lookup::Live(_));
+            // With the clock back, it may be told again of one that has faded.
+            let is_back = now < self.latest && !matches!(found, Lookup::Live(_));
+            let has_faded = is_back && model.faded.contains_key(&device);
             if !has_faded && !self.is_as_expected(&found, model.devices.get(&device), now) {
                 let known = model.devices.get(&device);
                 return Some(format!("{device}: engine {found:?}, model {known:?}"));
@@ -84,7 +113,10 @@ impl Driver {
         let mut users = 0;
         for email in EMAILS {
             let Ok(email) = email.parse::<Email>() else { continue };
-            let found = engine.devices_of(&email, now).unwrap_or_default();
+            let found = match self.reading(|| engine.devices_of(&email, now)) {
+                Ok(found) => found,
+                Err(error) => return Some(format!("{error:?}")),
+            };
             let found: Vec<_> = found.iter().map(|record| record.device_id).collect();
             let expected: Vec<_> =
                 model.live_of(&email, now).iter().map(|record| record.device_id).collect();
@@ -117,7 +149,8 @@ impl Driver {
         let mut scanned = BTreeSet::new();
         let mut after = None;
         loop {
-            let Ok(page) = engine.scan(after.as_ref(), NonZeroUsize::MIN, now) else {
+            let page = || engine.scan(after.as_ref(), NonZeroUsize::MIN, now);
+            let Ok(page) = self.reading(page) else {
                 return Some("the walk failed".into());
             };
             scanned.extend(page.records.iter().map(|record| record.device_id));
@@ -152,7 +185,7 @@ impl Driver {
                     && ended.verifier.matches(&record.verifier)
             }
             (Lookup::Ended(ended), Some(Known::Ended { reason, forget_at })) => {
-                let is_faded = *forget_at == Timestamp::default();
+                let is_faded = *forget_at == Timestamp::default() && now < self.latest;
                 is_faded || ended.reason == *reason && now < *forget_at
             }
             (Lookup::Absent, Some(known)) => known.due_at() <= self.latest,

@@ -85,9 +85,12 @@ impl Driver {
     /// The states that the store may be in: what is due may be forgotten at any moment.
     fn bases(&self, calls: &[Call]) -> Vec<Model> {
         let mut bases = vec![self.model.clone()];
-        // A call that is not late finds what is due dead in any case, unless it wants its id.
+        // A call that is not late finds what is due dead in any case, unless it wants its id, or
+        // makes it final that a record expired.
         let matters = |device: &DeviceId| {
-            self.now() < self.clock.now() || calls.iter().any(|call| call.makes == Some(*device))
+            self.now() < self.clock.now()
+                || calls.iter().any(|call| call.makes == Some(*device))
+                || matches!(self.model.devices.get(device), Some(Known::Live { .. }))
         };
         for device in self.due().into_iter().filter(matters) {
             let without = bases.iter().map(|base| {

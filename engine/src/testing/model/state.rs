@@ -76,6 +76,16 @@ impl Went {
 }
 
 impl Known {
+    /// What reading it from the file does to it.
+    pub(super) fn reopen(&mut self) {
+        if let Self::Live { record, synced_last_seen_at } = self {
+            *synced_last_seen_at = record.last_seen_at;
+            if let Some(intent) = &mut record.refresh_intent {
+                (intent.leased_until, intent.uncertain) = (Timestamp::default(), true);
+            }
+        }
+    }
+
     /// A device of which only the id is left.
     pub(super) fn faded() -> Self {
         Self::Ended { reason: EndReason::Expired, forget_at: Timestamp::default() }
@@ -328,18 +338,9 @@ impl Model {
         }
     }
 
-    /// What opening does: nobody holds a lease any more, and rows that are still there count.
+    /// What opening does: nobody holds a lease any more.
     pub(super) fn reopen(&mut self) {
-        self.devices.append(&mut self.faded);
-        for known in self.devices.values_mut() {
-            if let Known::Live { record, synced_last_seen_at } = known {
-                *synced_last_seen_at = record.last_seen_at;
-                if let Some(intent) = &mut record.refresh_intent {
-                    intent.leased_until = Timestamp::default();
-                    intent.uncertain = true;
-                }
-            }
-        }
+        self.devices.values_mut().for_each(Known::reopen);
     }
 }
 
