@@ -7,7 +7,7 @@ mod model;
 
 use std::sync::Arc;
 
-pub use disk::Disk;
+pub use disk::{Disk, DiskError, Fault, Hits, Instants, Loss, Recording};
 pub use model::run_model;
 
 #[cfg(test)]

@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
-use tokenkeep::testing::{Disk, check_counts, open_on};
+use tokenkeep::testing::{Disk, DiskError, Fault, Hits, check_counts, open_on};
 use tokenkeep::{
     Durability, EndReason, Engine, KeyRing, ManualClock, OpenError, Options, ReplaceOutcome,
     StoreError, Timestamp, Tokens, Version,
 };
 
-use crate::support::{HOUR, device, email, ended, live, log_in, login, record};
+use crate::support::{
+    HOUR, device, email, ended, live, log_in, login, record, wait_until_writable,
+};
 
 struct Machine {
     disk: Disk,
@@ -30,20 +32,6 @@ impl Machine {
         let clock = Arc::new(ManualClock::new(self.now));
         open_on(&self.disk, options.clock(clock).key_ring(self.ring.clone()))
     }
-}
-
-/// Waits until writes are taken again.
-#[track_caller]
-fn wait_until_writable(engine: &Engine) {
-    for _ in 0..100 {
-        if engine.blocking().check_writable().is_ok() {
-            return;
-        }
-        // The writer tries again by itself; this only gives it time.
-        let (_keep, never) = std::sync::mpsc::channel::<()>();
-        let _ = never.recv_timeout(std::time::Duration::from_millis(100));
-    }
-    panic!("{:?}", engine.blocking().check_writable());
 }
 
 #[test]
@@ -183,10 +171,10 @@ fn a_disk_that_does_not_read_is_no_damaged_file() {
     let engine = machine.open(Options::new());
     log_in(&engine, 1, machine.now);
     engine.blocking().close().unwrap();
-    machine.disk.fail_reads(true);
+    machine.disk.fail(Fault { hits: Hits::Reads, after: 0, lasts: true, error: DiskError::Io });
     let error = machine.try_open(Options::new()).unwrap_err();
     assert!(matches!(error, OpenError::Inaccessible { .. }), "{error:?}");
-    machine.disk.fail_reads(false);
+    machine.disk.heal();
     live(&machine.open(Options::new()), 1, machine.now);
 }
 

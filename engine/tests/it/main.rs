@@ -15,6 +15,8 @@ mod failures;
 mod handle;
 mod model;
 mod opening;
+mod power_loss;
 mod reclaiming;
 mod reopening;
+mod script;
 mod support;
