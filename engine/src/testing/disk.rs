@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use redb::{Builder, Database, DatabaseError};
 
-use crate::disk::CustomMedium;
+use crate::disk::{CustomMedium, Overlay};
 use backend::Backend;
 use change::Change;
 pub use fault::{DiskError, Fault, Hits};
@@ -213,5 +213,11 @@ impl CustomMedium for Disk {
     fn open(&self, builder: &mut Builder) -> Result<Database, DatabaseError> {
         let life = self.state().life;
         builder.create_with_backend(Backend { life, disk: self.clone() })
+    }
+
+    fn open_overlaid(&self, builder: &mut Builder) -> Result<Database, DatabaseError> {
+        let life = self.state().life;
+        let below = Backend { life, disk: self.clone() };
+        builder.create_with_backend(Overlay::new(below)?)
     }
 }
