@@ -83,7 +83,7 @@ impl Shared {
     }
 
     pub(crate) fn snapshot(&self) -> Result<Snapshot<'_>, StoreError> {
-        self.disk.snapshot().map_err(StoreError::unavailable)
+        self.disk.snapshot().map_err(|error| self.read_failed(error))
     }
 
     /// Lists the live records of `email` from the index alone; `None` if the file must be read.
@@ -155,8 +155,9 @@ impl Shared {
             let end = self.next_seq.load(Ordering::Acquire);
             let snapshot = self.snapshot()?;
             let rest = (Bound::Excluded(at), Bound::Unbounded);
-            for row in snapshot.headers.range::<u64>(rest).map_err(StoreError::unavailable)? {
-                let (seq, header) = row.map_err(StoreError::unavailable)?;
+            let rows = snapshot.headers.range::<u64>(rest);
+            for row in rows.map_err(|error| self.read_failed(error))? {
+                let (seq, header) = row.map_err(|error| self.read_failed(error))?;
                 at = seq.value();
                 if let Some(record) = self.scanned(&snapshot, at, header.value(), now)? {
                     records.push(record);

@@ -5,6 +5,7 @@
 //! only known from the file; so the index is brought in line with it. Then a trial write says
 //! whether the disk takes writes again. Until it does, records are read and none is written.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use redb::{Database, Durability};
@@ -25,6 +26,14 @@ impl Writer {
         self.out_of_line = true;
         self.patience = FIRST_PATIENCE;
         self.repair();
+    }
+
+    /// Opens the file anew if it does not let itself be read.
+    pub(super) fn look_after_readers(&mut self) {
+        if self.shared.must_reopen.swap(false, Ordering::AcqRel) && self.shared.failure().is_none()
+        {
+            self.fail(&Failure::new(NotRead));
+        }
     }
 
     /// Tries to go on after a failure.
@@ -64,6 +73,11 @@ impl Writer {
         Ok(())
     }
 }
+
+/// A reader met an error.
+#[derive(Debug, thiserror::Error)]
+#[error("the data file could not be read")]
+struct NotRead;
 
 fn try_to_write(database: &Database) -> Result<(), redb::Error> {
     for trial in [Some([0; TRIAL_BYTES].as_slice()), None] {
