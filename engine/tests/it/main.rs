@@ -11,6 +11,7 @@
 mod at_rest;
 mod clock;
 mod conformance;
+mod damage;
 mod disk_errors;
 mod failures;
 mod handle;

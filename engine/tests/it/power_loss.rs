@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokenkeep::testing::{Disk, Instants, Loss, Recording};
 use tokenkeep::{KeyRing, ManualClock};
 
-use crate::script::{Expected, Memory, Run, Step, check_whole, open, plan};
+use crate::script::{Expected, Manner, Memory, Run, Step, check_whole, open, plan};
 
 /// A run that went well, and what was acknowledged when.
 struct Story {
@@ -55,7 +55,7 @@ impl Story {
         expected.now = after.now;
         let disk = Disk::holding(instants.image(loss));
         let clock = Arc::new(ManualClock::new(after.now));
-        let engine = open(&disk, &self.ring, clock, LITTLE, true);
+        let engine = open(&disk, &self.ring, clock, MANNER);
         let engine = engine.unwrap_or_else(|error| panic!("{}: {error:?}", place()));
         let doubt = under_way.map(|step| Run::doubt(&after, step));
         if let Some(difference) = expected.difference(&engine, doubt) {
@@ -120,6 +120,7 @@ fn power_loss_at_any_instant_of_a_run_leaves_what_was_acknowledged_and_nothing_h
 }
 
 const LITTLE: Memory = Memory { records: 0, pages: 64 << 10 };
+const MANNER: Manner = Manner { memory: LITTLE, eager: true, verify: false };
 const THREADS: usize = 2;
 /// More than any step has parts.
 const PARTS: u32 = 100;

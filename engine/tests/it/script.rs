@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use tokenkeep::EndReason;
 
-pub(crate) use expected::{Expected, check_whole};
+pub(crate) use expected::{Expected, USERS, check_whole};
 pub(crate) use plan::plan;
-pub(crate) use run::{Memory, Run, open};
+pub(crate) use run::{Manner, Memory, Run, open};
 
 /// One step of a script. Sessions are numbered; the number is the device, too.
 #[derive(Clone, Debug)]

@@ -121,6 +121,15 @@ impl Expected {
         Some(format!("neither as before ({before}) nor as after ({after})"))
     }
 
+    /// What `engine` answers otherwise of these sessions, whatever else it has.
+    pub(crate) fn answers_differ(&self, engine: &Engine) -> Option<String> {
+        self.sessions.iter().find_map(|(n, session)| {
+            let found = engine.blocking().get(device(*n), self.now);
+            let right = found.as_ref().is_ok_and(|found| fits(found, Some(session), self.now));
+            (!right).then(|| format!("session {n}: found {found:?}, expected {session:?}"))
+        })
+    }
+
     fn sessions_differ(&self, engine: &Engine, or: Option<&Self>) -> Option<String> {
         let now = or.map_or(self.now, |or| or.now);
         let numbers: BTreeSet<u8> = self

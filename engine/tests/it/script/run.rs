@@ -32,6 +32,16 @@ pub(crate) struct Memory {
     pub(crate) pages: usize,
 }
 
+/// How a file is opened.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Manner {
+    pub(crate) memory: Memory,
+    /// Garbage goes at once.
+    pub(crate) eager: bool,
+    /// All of it is checked.
+    pub(crate) verify: bool,
+}
+
 impl Run {
     pub(crate) fn new(memory: Memory) -> Self {
         let now = Timestamp::from_unix_seconds(1_700_000_000);
@@ -53,7 +63,8 @@ impl Run {
     }
 
     pub(crate) fn try_open(&self) -> Result<Engine, OpenError> {
-        open(&self.disk, &self.ring, self.clock.clone(), self.memory, self.eager)
+        let manner = Manner { memory: self.memory, eager: self.eager, verify: false };
+        open(&self.disk, &self.ring, self.clock.clone(), manner)
     }
 
     /// What must be there after `step`, and may be there while it is under way.
@@ -206,21 +217,21 @@ impl Expected {
     }
 }
 
-/// Opens what is on `disk` with little memory.
+/// Opens what is on `disk`.
 pub(crate) fn open(
     disk: &Disk,
     ring: &KeyRing,
     clock: Arc<ManualClock>,
-    memory: Memory,
-    eager: bool,
+    manner: Manner,
 ) -> Result<Engine, OpenError> {
-    let (percent, rows) = if eager { (1, 1) } else { (100, u64::MAX) };
+    let (percent, rows) = if manner.eager { (1, 1) } else { (100, u64::MAX) };
     let options = Options::new()
         .clock(clock)
         .key_ring(ring.clone())
         .garbage(percent, rows)
         .answerable(ANSWERABLE)
-        .cache_bytes(memory.records)
-        .page_cache_bytes(memory.pages);
+        .cache_bytes(manner.memory.records)
+        .page_cache_bytes(manner.memory.pages)
+        .verify(manner.verify);
     open_on(disk, options)
 }
