@@ -5,7 +5,7 @@ use std::iter::FusedIterator;
 use std::ops::RangeBounds;
 use std::sync::RwLockReadGuard;
 
-use redb::{AccessGuard, Database, Range, ReadOnlyTable, StorageError};
+use redb::{AccessGuard, Database, Range, ReadOnlyTable, ReadableTableMetadata as _, StorageError};
 
 use super::guarded;
 
@@ -46,6 +46,11 @@ impl Headers {
         range: impl RangeBounds<K>,
     ) -> Result<Rows, StorageError> {
         guarded(|| self.0.range(range)).map(|rows| Rows(Some(rows)))
+    }
+
+    /// How many rows the database says there are.
+    pub(crate) fn count(&self) -> Result<u64, StorageError> {
+        guarded(|| self.0.len())
     }
 
     /// The table itself.

@@ -114,9 +114,17 @@ fn scan(shared: &Shared, slots: &mut impl Slots) -> Result<Scanned, OpenError> {
             CodecError::UnknownFormat(format) => OpenError::NewerFormat { format },
             cause => OpenError::damaged(DamagedRow { seq, cause }),
         })?;
+        if seq < scanned.next_seq {
+            return Err(OpenError::damaged(RowsMissing));
+        }
         scanned.rows += 1;
         scanned.next_seq = seq.saturating_add(1);
         apply(shared, seq, &header, slots);
+    }
+    // A damaged page may well read as one with fewer rows, and redb does not look.
+    let there = snapshot.headers.count().map_err(|error| OpenError::storage(path, error))?;
+    if scanned.rows != there {
+        return Err(OpenError::damaged(RowsMissing));
     }
     Ok(scanned)
 }
@@ -162,6 +170,11 @@ fn amend(seq: u64, header: &Header<'_>, slot: &mut LiveSlot) {
         _ => {}
     }
 }
+
+/// The rows that were read are not those that were written.
+#[derive(Debug, thiserror::Error)]
+#[error("rows are missing or out of order")]
+struct RowsMissing;
 
 /// A row that cannot be read.
 #[derive(Debug, thiserror::Error)]
