@@ -56,11 +56,13 @@ impl Closed {
 
     /// The bits to flip: many where a page says what is on it, fewer of the rest.
     fn bits(&self, full: bool) -> Vec<usize> {
-        let (near, far) = if full { (1, 97) } else { (61, 1999) };
+        let (near, far) = if full { (1, 97) } else { (61, 2999) };
         let mut bits: Vec<_> = (0..512 * 8).step_by(near).collect();
         for (page, bytes) in self.bytes.chunks(PAGE).enumerate().skip(1) {
             if bytes.iter().any(|byte| *byte != 0) {
                 let start = page * PAGE * 8;
+                // How many rows there are on the page: with fewer, it may well make sense.
+                bits.extend(start + 16..start + 32);
                 bits.extend((start + page % near..start + 48 * 8).step_by(near));
                 bits.extend((start + 48 * 8 + page * 7 % far..start + PAGE * 8).step_by(far));
             }
