@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use serde_json::json;
@@ -10,7 +11,7 @@ use tokenkeep_server::demo::Demo;
 
 use crate::ledger::{Asked, Ending, Entry, Fate, Found};
 use crate::process::Server;
-use crate::world::{cookie_of, device_of};
+use crate::world::{PATIENCE, cookie_of, device_of};
 
 /// Numbers that look random and repeat with their seed (SplitMix64).
 pub struct Dice(pub u64);
@@ -212,7 +213,17 @@ impl Worker {
 /// What became of a session: used once more, with a token that the upstream has not seen.
 async fn find(wire: &Wire, entry: &Entry) -> Found {
     let ask = |path: &str| wire.send(wire.ask(Method::GET, path).header("cookie", &entry.cookie));
-    let answer = ask("/api/protected").await.unwrap();
+    // On a busy machine the auth server may answer late; that ends no session.
+    let answered = async {
+        loop {
+            let answer = ask("/api/protected").await.unwrap();
+            if answer.status() != StatusCode::SERVICE_UNAVAILABLE {
+                return answer;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    let answer = tokio::time::timeout(PATIENCE, answered).await.unwrap();
     if answer.status() == StatusCode::OK {
         let devices: DevicesBody = ask("/v1/devices").await.unwrap().json().await.unwrap();
         let own = devices.devices.into_iter().find(|device| device.current).unwrap();
