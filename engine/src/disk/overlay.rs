@@ -124,3 +124,43 @@ fn copy(from: Option<&[u8]>, to: &mut [u8]) {
 
 /// As much as redb usually reads, in bytes.
 const BLOCK: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use redb::backends::InMemoryBackend;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn an_overlay_reads_as_what_was_written_to_it_and_changes_nothing(
+            base in proptest::collection::vec(any::<u8>(), 0..20_000),
+            changes in proptest::collection::vec((0_u64..24_000, 0_usize..9_000, any::<u8>()), 0..8),
+        ) {
+            let below = InMemoryBackend::new();
+            below.set_len(base.len() as u64).unwrap();
+            below.write(0, &base).unwrap();
+            let overlay = Overlay::new(below).unwrap();
+            let mut expected = base.clone();
+            for (offset, length, byte) in changes {
+                let start = usize::try_from(offset).unwrap();
+                if byte % 4 == 0 {
+                    overlay.set_len(offset).unwrap();
+                    expected.resize(start, 0);
+                } else {
+                    overlay.write(offset, &vec![byte; length]).unwrap();
+                    expected.resize(expected.len().max(start + length), 0);
+                    expected[start..start + length].fill(byte);
+                }
+                let mut seen = vec![0; expected.len()];
+                prop_assert_eq!(overlay.len().unwrap(), expected.len() as u64);
+                overlay.read(0, &mut seen).unwrap();
+                prop_assert!(seen == expected);
+            }
+            let mut there = vec![0; base.len()];
+            overlay.below.read(0, &mut there).unwrap();
+            prop_assert!(there == base);
+        }
+    }
+}
