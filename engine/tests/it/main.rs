@@ -5,7 +5,8 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
-    reason = "functions that tests share fail tests"
+    clippy::print_stdout,
+    reason = "functions that tests share fail tests, and say what was tried"
 )]
 
 mod at_rest;

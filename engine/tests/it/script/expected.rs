@@ -4,9 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
 
 use tokenkeep::testing::check_counts;
-use tokenkeep::{
-    EndReason, Engine, HolderId, Lookup, RefreshIntent, RefreshToken, Timestamp, TokenRecord,
-};
+use tokenkeep::{EndReason, Engine, Lookup, RefreshIntent, RefreshToken, Timestamp, TokenRecord};
 
 use super::{ANSWERABLE, Step};
 use crate::support::{HOUR, device, email, holder, record};
@@ -208,7 +206,7 @@ pub(super) fn fits(found: &Lookup, expected: Option<&Session>, now: Timestamp) -
 }
 
 /// Everything of a record, tokens included. Whether a lease is held is a matter of the process.
-fn shown(record: &TokenRecord) -> (String, [String; 2], [u8; 32], Option<(HolderId, Timestamp)>) {
+fn shown(record: &TokenRecord) -> impl PartialEq + use<> {
     let mut plain = record.clone();
     plain.refresh_intent = None;
     let intent = record.refresh_intent.map(|intent| (intent.holder, intent.since));
