@@ -1,17 +1,21 @@
 //! The one file, its tables, and the handle that can be closed and opened again under readers.
 
+mod overlay;
 mod snapshot;
 
 use std::fmt;
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use redb::backends::FileBackend;
 use redb::{
     Builder, Database, DatabaseError, ReadableDatabase as _, StorageError, TableDefinition,
 };
 
+pub(crate) use overlay::Overlay;
 use snapshot::Headers;
 pub(crate) use snapshot::{Row, Snapshot, read_list};
 #[cfg(any(test, feature = "testing"))]
@@ -42,6 +46,8 @@ pub(crate) trait CustomMedium: Send + Sync {
     fn forget_cached(&self);
     /// Opens the database, or makes one.
     fn open(&self, builder: &mut Builder) -> Result<Database, DatabaseError>;
+    /// Opens the database without a change to the medium.
+    fn open_overlaid(&self, builder: &mut Builder) -> Result<Database, DatabaseError>;
 }
 
 impl Medium {
@@ -83,6 +89,8 @@ pub(crate) struct Disk {
     cache_bytes: usize,
     verify: bool,
     database: RwLock<Option<Database>>,
+    /// What is written stays in memory: the database is there to be read.
+    is_overlaid: AtomicBool,
     /// Keeps others out of the directory, even while the database is opened anew.
     lock: Mutex<Option<File>>,
 }
@@ -95,24 +103,40 @@ impl Disk {
         cache_bytes: usize,
         verify: bool,
     ) -> Result<Self, DatabaseError> {
-        let disk = Self {
+        let mut disk = Self {
             medium,
             cache_bytes,
             verify,
             database: RwLock::new(None),
+            is_overlaid: AtomicBool::new(false),
             lock: Mutex::new(lock),
         };
-        disk.reopen()?;
+        disk.database = RwLock::new(Some(guarded(|| disk.open_database())?));
         Ok(disk)
     }
 
-    /// Closes the database and opens it anew.
+    /// Closes the database and opens it anew. If it cannot be opened for writing, what it holds is
+    /// read all the same.
     pub(crate) fn reopen(&self) -> Result<(), DatabaseError> {
         let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
-        // The lock on the file must be given up before it can be taken.
-        drop_quietly(database.take());
-        *database = Some(guarded(|| self.open_database())?);
-        Ok(())
+        // The lock on the file must be given up before it can be taken; an overlay has none.
+        if !self.is_overlaid.load(Ordering::Acquire) {
+            drop_quietly(database.take());
+        }
+        let opened = guarded(|| self.open_database());
+        let is_overlaid = opened.is_err();
+        let outcome = match opened {
+            Ok(opened) => {
+                drop_quietly(database.replace(opened));
+                Ok(())
+            }
+            Err(error) => {
+                *database = database.take().or_else(|| guarded(|| self.open_overlaid()).ok());
+                Err(error)
+            }
+        };
+        self.is_overlaid.store(is_overlaid, Ordering::Release);
+        outcome
     }
 
     /// Closes the database for good.
@@ -139,6 +163,17 @@ impl Disk {
         let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
         let database = database.as_ref().ok_or(redb::Error::DatabaseClosed)?;
         guarded(|| work(database))
+    }
+
+    /// As [`Disk::with`], for work that writes.
+    pub(crate) fn write<T>(
+        &self,
+        work: impl FnOnce(&Database) -> Result<T, redb::Error>,
+    ) -> Result<T, redb::Error> {
+        if self.is_overlaid.load(Ordering::Acquire) {
+            return Err(redb::Error::DatabaseClosed);
+        }
+        self.with(work)
     }
 
     /// The rows as they are at this instant.
@@ -168,15 +203,31 @@ impl Disk {
 
     fn open_database(&self) -> Result<Database, DatabaseError> {
         self.medium.forget_cached();
+        let mut builder = self.builder();
+        match &self.medium {
+            Medium::File(path) => builder.open(path),
+            Medium::Custom(medium) => medium.open(&mut builder),
+        }
+    }
+
+    fn open_overlaid(&self) -> Result<Database, DatabaseError> {
+        let mut builder = self.builder();
+        match &self.medium {
+            Medium::File(path) => {
+                let file = FileBackend::new(File::open(path)?)?;
+                builder.create_with_backend(Overlay::new(file)?)
+            }
+            Medium::Custom(medium) => medium.open_overlaid(&mut builder),
+        }
+    }
+
+    fn builder(&self) -> Builder {
         let mut builder = Builder::new();
         builder.set_cache_size(self.cache_bytes).set_check_integrity_on_open(self.verify);
         builder.set_repair_callback(|progress| {
             tracing::info!(progress = progress.progress(), "the file was not closed, checking it");
         });
-        match &self.medium {
-            Medium::File(path) => builder.open(path),
-            Medium::Custom(medium) => medium.open(&mut builder),
-        }
+        builder
     }
 }
 

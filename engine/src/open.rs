@@ -55,7 +55,7 @@ pub(crate) fn medium(medium: Medium, options: &Options) -> Result<Opened, OpenEr
         KeySource::File(path) => key_file::open_or_create(path).map_err(OpenError::KeyFile)?,
         KeySource::Beside => KeyRing::generate().map_err(OpenError::Random)?,
     };
-    let disk = open_disk(medium, None, options, false)?;
+    let disk = open_disk(medium, None, options, options.verify)?;
     disk.with(|database| {
         if database_is_empty(database)? {
             let store =

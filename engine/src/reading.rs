@@ -80,7 +80,7 @@ impl Shared {
     }
 
     pub(crate) fn snapshot(&self) -> Result<Snapshot<'_>, StoreError> {
-        self.disk.snapshot().map_err(StoreError::unavailable)
+        self.disk.snapshot().map_err(|error| self.read_failed(error))
     }
 
     /// Lists the live records of `email` from the index alone; `None` if the file must be read.
@@ -151,8 +151,8 @@ impl Shared {
             let end = self.next_block.load(Ordering::Acquire);
             let snapshot = self.snapshot()?;
             let blocks = snapshot.headers.range(block_of(at)..);
-            for block in blocks.map_err(StoreError::unavailable)? {
-                let (number, list) = block.map_err(StoreError::unavailable)?;
+            for block in blocks.map_err(|error| self.read_failed(error))? {
+                let (number, list) = block.map_err(|error| self.read_failed(error))?;
                 for entry in Entries::of(number.value(), list.value()) {
                     let (seq, header) = entry.map_err(StoreError::unavailable)?;
                     if seq <= at {

@@ -28,6 +28,8 @@ pub(crate) struct Shared {
     pub(crate) unreadable: AtomicU64,
     /// See [`crate::clock_guard::ClockGuard::disagreement_seconds`].
     pub(crate) clock_disagreement: AtomicI64,
+    /// A read failed. redb refuses every other until the file is opened anew, which the writer does.
+    pub(crate) must_reopen: AtomicBool,
     closed: AtomicBool,
     failure: Mutex<Option<Failure>>,
 }
@@ -63,6 +65,7 @@ impl Shared {
             next_block: AtomicU64::new(1),
             unreadable: AtomicU64::new(0),
             clock_disagreement: AtomicI64::new(0),
+            must_reopen: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             failure: Mutex::new(None),
         }
@@ -130,8 +133,17 @@ impl Shared {
     fn unread(&self, device: DeviceId, error: redb::Error) -> StoreError {
         match error {
             redb::Error::Corrupted(_) => self.unreadable(device, CodecError::Malformed),
-            error => StoreError::unavailable(error),
+            error => self.read_failed(error),
         }
+    }
+
+    /// Lets the file be opened anew, unless that is no help.
+    pub(crate) fn read_failed(&self, error: impl Into<redb::Error>) -> StoreError {
+        let error = error.into();
+        if !matches!(error, redb::Error::Corrupted(_)) {
+            self.must_reopen.store(true, Ordering::Release);
+        }
+        StoreError::unavailable(error)
     }
 
     /// Counts and logs a record that cannot be read.

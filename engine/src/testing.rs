@@ -8,7 +8,7 @@ pub mod parsers;
 
 use std::sync::Arc;
 
-pub use disk::Disk;
+pub use disk::{Disk, DiskError, Fault, Hits, Instants, Loss, Recording};
 pub use model::{Tally, run_model};
 
 #[cfg(test)]

@@ -87,8 +87,12 @@ impl Writer {
     fn serve(&mut self) {
         loop {
             let next = match self.commands.recv_timeout(self.idle_time()) {
-                Ok(first) => self.work(first),
+                Ok(first) => {
+                    self.look_after_readers();
+                    self.work(first)
+                }
                 Err(RecvTimeoutError::Timeout) => {
+                    self.look_after_readers();
                     self.idle();
                     Next::Go
                 }

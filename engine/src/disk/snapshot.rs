@@ -5,7 +5,10 @@ use std::iter::FusedIterator;
 use std::ops::RangeBounds;
 use std::sync::RwLockReadGuard;
 
-use redb::{AccessGuard, Database, Range, ReadOnlyTable, ReadableTable, StorageError};
+use redb::{
+    AccessGuard, Database, Range, ReadOnlyTable, ReadableTable, ReadableTableMetadata as _,
+    StorageError,
+};
 
 use super::guarded;
 use crate::block::{Entries, Malformed, block_of};
@@ -74,6 +77,11 @@ impl Headers {
         range: impl RangeBounds<K>,
     ) -> Result<Blocks, StorageError> {
         guarded(|| self.0.range(range)).map(|blocks| Blocks(Some(blocks)))
+    }
+
+    /// How many blocks the database says there are.
+    pub(crate) fn count(&self) -> Result<u64, StorageError> {
+        guarded(|| self.0.len())
     }
 }
 

@@ -1,16 +1,28 @@
-//! A disk in memory that can lose power at any write, refuse a sync, or be full.
+//! A disk in memory that loses power, fails, fills up, and records what is done to it.
+
+mod backend;
+mod change;
+mod fault;
+mod recording;
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use redb::{Builder, Database, DatabaseError, StorageBackend};
+use redb::{Builder, Database, DatabaseError};
 
-use crate::disk::CustomMedium;
+use crate::disk::{CustomMedium, Overlay};
+use backend::Backend;
+use change::Change;
+pub use fault::{DiskError, Fault, Hits};
+use recording::{Coin, Event};
+pub use recording::{Instants, Loss, Recording};
 
 /// A disk in memory. Cloning gives another handle to the same one.
 #[derive(Clone, Debug, Default)]
 pub struct Disk {
     state: Arc<Mutex<State>>,
+    /// Whoever has it keeps syncs from happening.
+    gate: Arc<Mutex<()>>,
 }
 
 #[derive(Debug, Default)]
@@ -25,11 +37,15 @@ struct State {
     writes_left: Option<u64>,
     has_crashed: bool,
     next_sync: Sync,
-    fails_reads: bool,
+    fault: Option<Fault>,
+    has_failed: bool,
+    syncs: u64,
+    is_syncing: bool,
     /// Writes that end behind it do not fit.
     capacity: Option<u64>,
     /// Counts power losses: a handle from before one is dead.
     life: u64,
+    recording: Option<Recording>,
 }
 
 /// How a sync goes.
@@ -45,17 +61,18 @@ enum Sync {
     Keeps,
 }
 
-#[derive(Clone, Debug)]
-enum Change {
-    Length(u64),
-    Write { offset: u64, bytes: Vec<u8> },
-}
-
 impl Disk {
     /// An empty disk.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// A disk with `bytes` on it.
+    #[must_use]
+    pub fn holding(bytes: Vec<u8>) -> Self {
+        let state = State { synced: bytes.clone(), seen: bytes, ..State::default() };
+        Self { state: Arc::new(Mutex::new(state)), gate: Arc::default() }
     }
 
     /// Lets the power fail after `writes` more writes or syncs.
@@ -85,9 +102,48 @@ impl Disk {
         self.state().next_sync = Sync::LosesUnseen;
     }
 
-    /// Lets every read fail, or lifts it.
-    pub fn fail_reads(&self, fails: bool) {
-        self.state().fails_reads = fails;
+    /// Lets operations fail; the one fault takes the place of the other.
+    pub fn fail(&self, fault: Fault) {
+        self.state().fault = Some(fault);
+    }
+
+    /// Lifts what [`Disk::fail`] set.
+    pub fn heal(&self) {
+        self.state().fault = None;
+    }
+
+    /// Whether an operation failed because of [`Disk::fail`].
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.state().has_failed
+    }
+
+    /// Lets every sync wait until what is returned is dropped.
+    pub fn hold_syncs(&self) -> MutexGuard<'_, ()> {
+        self.gate.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a sync was asked for and has not happened.
+    #[must_use]
+    pub fn is_syncing(&self) -> bool {
+        self.state().is_syncing
+    }
+
+    /// Records from here on.
+    pub fn record(&self) {
+        let mut state = self.state();
+        state.recording = Some(Recording::new(state.synced.clone(), &state.unsynced));
+    }
+
+    /// Notes `mark` in the recording.
+    pub fn mark(&self, mark: u32) {
+        self.state().note(|| Event::Mark(mark));
+    }
+
+    /// Ends the recording and returns it.
+    #[must_use]
+    pub fn take_recording(&self) -> Option<Recording> {
+        self.state().recording.take()
     }
 
     /// Lets nothing be written behind the last byte that is there plus `bytes`; `None` lifts it.
@@ -99,13 +155,11 @@ impl Disk {
 
     /// Turns the power on again. Of what was not synced, each write is there or not as the bits
     /// of `seed` say.
-    pub fn restart(&self, mut seed: u64) {
+    pub fn restart(&self, seed: u64) {
         let mut state = self.state();
+        let mut coin = Coin(seed);
         for change in std::mem::take(&mut state.unsynced) {
-            seed = seed
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
-            if seed >> 63 == 1 {
+            if coin.toss() {
                 change.apply(&mut state.synced);
             }
         }
@@ -133,6 +187,21 @@ impl Disk {
     }
 }
 
+impl State {
+    /// Whether this operation works.
+    fn attempt(&mut self, operation: Hits) -> io::Result<()> {
+        let outcome = Fault::meet(&mut self.fault, operation);
+        self.has_failed |= outcome.is_err();
+        outcome
+    }
+
+    fn note(&mut self, event: impl FnOnce() -> Event) {
+        if let Some(recording) = &mut self.recording {
+            recording.events.push(event());
+        }
+    }
+}
+
 impl CustomMedium for Disk {
     fn forget_cached(&self) {
         let mut state = self.state();
@@ -145,105 +214,10 @@ impl CustomMedium for Disk {
         let life = self.state().life;
         builder.create_with_backend(Backend { life, disk: self.clone() })
     }
-}
 
-impl Change {
-    fn apply(&self, image: &mut Vec<u8>) {
-        match self {
-            Self::Length(length) => image.resize(usize::try_from(*length).unwrap_or(0), 0),
-            Self::Write { offset, bytes } => {
-                let start = usize::try_from(*offset).unwrap_or(usize::MAX);
-                let end = start + bytes.len();
-                if image.len() < end {
-                    image.resize(end, 0);
-                }
-                if let Some(target) = image.get_mut(start..end) {
-                    target.copy_from_slice(bytes);
-                }
-            }
-        }
-    }
-}
-
-#[derive(Debug)]
-struct Backend {
-    disk: Disk,
-    life: u64,
-}
-
-impl Backend {
-    fn live(&self) -> io::Result<MutexGuard<'_, State>> {
-        let state = self.disk.state();
-        if state.has_crashed || state.life != self.life {
-            return Err(io::Error::other("the power is off"));
-        }
-        Ok(state)
-    }
-
-    /// The state, if the power lasts for one more change.
-    fn changing(&self) -> io::Result<MutexGuard<'_, State>> {
-        let mut state = self.live()?;
-        match &mut state.writes_left {
-            Some(0) => {
-                state.has_crashed = true;
-                return Err(io::Error::other("the power failed"));
-            }
-            Some(left) => *left -= 1,
-            None => {}
-        }
-        Ok(state)
-    }
-
-    fn change(&self, change: Change) -> io::Result<()> {
-        let mut state = self.changing()?;
-        if let (Change::Write { offset, bytes }, Some(capacity)) = (&change, state.capacity)
-            && offset + bytes.len() as u64 > capacity
-        {
-            return Err(io::ErrorKind::StorageFull.into());
-        }
-        change.apply(&mut state.seen);
-        state.unsynced.push(change);
-        Ok(())
-    }
-}
-
-impl StorageBackend for Backend {
-    fn len(&self) -> Result<u64, io::Error> {
-        Ok(self.live()?.seen.len() as u64)
-    }
-
-    fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), io::Error> {
-        let state = self.live()?;
-        if state.fails_reads {
-            return Err(io::Error::other("the read failed"));
-        }
-        let start = usize::try_from(offset).unwrap_or(usize::MAX);
-        let bytes = state.seen.get(start..).and_then(|bytes| bytes.get(..out.len()));
-        out.copy_from_slice(bytes.ok_or(io::ErrorKind::UnexpectedEof)?);
-        Ok(())
-    }
-
-    fn set_len(&self, length: u64) -> Result<(), io::Error> {
-        self.change(Change::Length(length))
-    }
-
-    fn sync_data(&self) -> Result<(), io::Error> {
-        let mut state = self.changing()?;
-        let unsynced = std::mem::take(&mut state.unsynced);
-        let sync = std::mem::take(&mut state.next_sync);
-        if sync == Sync::Loses {
-            state.seen = state.synced.clone();
-        }
-        if matches!(sync, Sync::Loses | Sync::LosesUnseen) {
-            return Err(io::Error::other("the sync failed"));
-        }
-        for change in unsynced {
-            change.apply(&mut state.synced);
-        }
-        if sync == Sync::Works { Ok(()) } else { Err(io::Error::other("the sync failed")) }
-    }
-
-    fn write(&self, offset: u64, data: &[u8]) -> Result<(), io::Error> {
-        self.change(Change::Write { offset, bytes: data.to_vec() })
+    fn open_overlaid(&self, builder: &mut Builder) -> Result<Database, DatabaseError> {
+        let life = self.state().life;
+        let below = Backend { life, disk: self.clone() };
+        builder.create_with_backend(Overlay::new(below)?)
     }
 }

@@ -91,7 +91,7 @@ impl Writer {
                 transaction.commit()?;
                 Ok(step)
             };
-            shared.disk.with(write).map_err(Failure::new)
+            shared.disk.write(write).map_err(Failure::new)
         }));
         match attempt.unwrap_or_else(|_| Err(Failure::new(Panicked))) {
             Ok(step) => {

@@ -113,10 +113,15 @@ fn scan(shared: &Shared, slots: &mut impl Slots) -> Result<Scanned, OpenError> {
     let path = shared.disk.path();
     let snapshot = shared.disk.snapshot().map_err(|error| OpenError::storage(path, error))?;
     let mut scanned = Scanned { size: Size::default(), next_block: 1 };
+    let mut count = 0;
     let blocks = snapshot.headers.range::<u64>(..);
     for block in blocks.map_err(|error| OpenError::storage(path, error))? {
         let (number, list) = block.map_err(|error| OpenError::storage(path, error))?;
+        if number.value() < scanned.next_block {
+            return Err(OpenError::damaged(BlocksMissing));
+        }
         scanned.next_block = number.value().saturating_add(1);
+        count += 1;
         for entry in Entries::of(number.value(), list.value()) {
             let (seq, bytes) = entry.map_err(OpenError::damaged)?;
             let header = Header::decode(bytes).map_err(|error| match error {
@@ -126,6 +131,11 @@ fn scan(shared: &Shared, slots: &mut impl Slots) -> Result<Scanned, OpenError> {
             scanned.size.add_row(matches!(header, Header::Record(_)));
             apply(shared, seq, &header, slots);
         }
+    }
+    // A damaged page may well read as one with fewer rows, and redb does not look.
+    let there = snapshot.headers.count().map_err(|error| OpenError::storage(path, error))?;
+    if count != there {
+        return Err(OpenError::damaged(BlocksMissing));
     }
     Ok(scanned)
 }
@@ -171,6 +181,11 @@ fn amend(header: &Header<'_>, slot: &mut LiveSlot) {
         _ => {}
     }
 }
+
+/// The rows that were read are not those that were written.
+#[derive(Debug, thiserror::Error)]
+#[error("rows are missing or out of order")]
+struct BlocksMissing;
 
 /// A row that cannot be read.
 #[derive(Debug, thiserror::Error)]

@@ -5,6 +5,7 @@
 //! only known from the file; so the index is brought in line with it. Then a trial write says
 //! whether the disk takes writes again. Until it does, records are read and none is written.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use redb::{Database, Durability};
@@ -14,9 +15,9 @@ use crate::disk::META;
 use crate::shared::Failure;
 
 impl Writer {
-    /// Notes that a write failed, and tries at once to go on.
+    /// Notes that the file failed, and tries at once to go on.
     pub(super) fn fail(&mut self, failure: &Failure) {
-        tracing::error!(error = failure as &dyn std::error::Error, "a write failed");
+        tracing::error!(error = failure as &dyn std::error::Error, "the data file failed");
         if self.unflushed_since.take().is_some() {
             tracing::error!("writes that were acknowledged before they were on the disk are lost");
         }
@@ -25,6 +26,14 @@ impl Writer {
         self.out_of_line = true;
         self.patience = FIRST_PATIENCE;
         self.repair();
+    }
+
+    /// Opens the file anew if it does not let itself be read.
+    pub(super) fn look_after_readers(&mut self) {
+        if self.shared.must_reopen.swap(false, Ordering::AcqRel) && self.shared.failure().is_none()
+        {
+            self.fail(&Failure::new(NotRead));
+        }
     }
 
     /// Tries to go on after a failure.
@@ -45,18 +54,30 @@ impl Writer {
 
     fn attempt(&mut self) -> Result<(), Failure> {
         self.shared.disk.reopen().map_err(Failure::new)?;
+        let trial = self.bring_in_line();
+        let trial = trial.and_then(|()| self.shared.disk.write(try_to_write).map_err(Failure::new));
+        // A failed trial has made the handle useless for reading, too.
+        if trial.is_err()
+            && let Err(error) = self.shared.disk.reopen()
+        {
+            tracing::error!(error = &error as &dyn std::error::Error, "the file is only read");
+        }
+        trial
+    }
+
+    fn bring_in_line(&mut self) -> Result<(), Failure> {
         if self.out_of_line {
             recover::reconcile(&self.shared).map_err(Failure::new)?;
             self.out_of_line = false;
         }
-        let Err(error) = self.shared.disk.with(try_to_write) else { return Ok(()) };
-        // The failed trial has made the handle useless for reading, too.
-        if let Err(error) = self.shared.disk.reopen() {
-            tracing::error!(error = &error as &dyn std::error::Error, "the file does not open");
-        }
-        Err(Failure::new(error))
+        Ok(())
     }
 }
+
+/// A reader met an error.
+#[derive(Debug, thiserror::Error)]
+#[error("the data file could not be read")]
+struct NotRead;
 
 fn try_to_write(database: &Database) -> Result<(), redb::Error> {
     for trial in [Some([0; TRIAL_BYTES].as_slice()), None] {

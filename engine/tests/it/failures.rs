@@ -2,78 +2,36 @@
 
 use std::sync::Arc;
 
-use tokenkeep::testing::{Disk, check_counts, open_on};
+use tokenkeep::testing::{Disk, DiskError, Fault, Hits, check_counts, open_on};
 use tokenkeep::{
     Durability, EndReason, Engine, KeyRing, ManualClock, OpenError, Options, ReplaceOutcome,
     StoreError, Timestamp, Tokens, Version,
 };
 
-use crate::support::{HOUR, device, email, ended, live, log_in, login, record};
+use crate::support::{
+    HOUR, device, email, ended, live, log_in, login, record, wait_until_writable,
+};
 
-struct Machine {
-    disk: Disk,
-    ring: KeyRing,
-    now: Timestamp,
+/// A disk, and the ring and the time that go with it.
+pub(crate) struct Machine {
+    pub(crate) disk: Disk,
+    pub(crate) ring: KeyRing,
+    pub(crate) now: Timestamp,
 }
 
 impl Machine {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let now = Timestamp::from_unix_seconds(1_700_000_000);
         Self { disk: Disk::new(), ring: KeyRing::generate().unwrap(), now }
     }
 
-    fn open(&self, options: Options) -> Engine {
+    pub(crate) fn open(&self, options: Options) -> Engine {
         self.try_open(options).unwrap()
     }
 
-    fn try_open(&self, options: Options) -> Result<Engine, OpenError> {
+    pub(crate) fn try_open(&self, options: Options) -> Result<Engine, OpenError> {
         let clock = Arc::new(ManualClock::new(self.now));
         open_on(&self.disk, options.clock(clock).key_ring(self.ring.clone()))
-    }
-}
-
-/// Waits until writes are taken again.
-#[track_caller]
-fn wait_until_writable(engine: &Engine) {
-    for _ in 0..100 {
-        if engine.blocking().check_writable().is_ok() {
-            return;
-        }
-        // The writer tries again by itself; this only gives it time.
-        let (_keep, never) = std::sync::mpsc::channel::<()>();
-        let _ = never.recv_timeout(std::time::Duration::from_millis(100));
-    }
-    panic!("{:?}", engine.blocking().check_writable());
-}
-
-#[test]
-fn power_loss_at_any_write_loses_nothing_that_was_acknowledged() {
-    for crash_at in 0..60 {
-        let machine = Machine::new();
-        let engine = machine.open(Options::new().garbage(1, 1));
-        log_in(&engine, 0, machine.now);
-        machine.disk.crash_after(crash_at);
-        let mut acknowledged = vec![0];
-        for n in 1..20 {
-            if engine.blocking().insert(login(record(n, machine.now)), machine.now).is_err() {
-                break;
-            }
-            acknowledged.push(n);
-        }
-        drop(engine);
-        machine.disk.restart(crash_at.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        let engine = machine.open(Options::new());
-        let devices = engine.blocking().devices_of(&email("ada@example.org"), machine.now).unwrap();
-        assert!(
-            (acknowledged.len()..=acknowledged.len() + 1).contains(&devices.len()),
-            "crash at {crash_at}: {} acknowledged, {} there",
-            acknowledged.len(),
-            devices.len()
-        );
-        for n in acknowledged {
-            live(&engine, n, machine.now);
-        }
-        check_counts(&engine);
     }
 }
 
@@ -183,10 +141,10 @@ fn a_disk_that_does_not_read_is_no_damaged_file() {
     let engine = machine.open(Options::new());
     log_in(&engine, 1, machine.now);
     engine.blocking().close().unwrap();
-    machine.disk.fail_reads(true);
+    machine.disk.fail(Fault { hits: Hits::Reads, after: 0, lasts: true, error: DiskError::Io });
     let error = machine.try_open(Options::new()).unwrap_err();
     assert!(matches!(error, OpenError::Inaccessible { .. }), "{error:?}");
-    machine.disk.fail_reads(false);
+    machine.disk.heal();
     live(&machine.open(Options::new()), 1, machine.now);
 }
 
@@ -243,114 +201,19 @@ fn a_full_disk_stops_writes_only_and_only_while_it_is_full() {
 }
 
 #[test]
-fn a_record_that_does_not_open_is_reported_and_kept_aside() {
-    let place = crate::support::Place::new();
-    let engine = place.open();
-    let now = place.now();
-    for n in 1..=3 {
-        log_in(&engine, n, now);
-    }
-    engine.blocking().close().unwrap();
-    drop(engine);
-    swap_bodies(&place.file(), 1, 2);
-
-    let engine = place.open();
-    for n in [1, 2] {
-        let error = engine.blocking().get(device(n), now).unwrap_err();
-        assert!(matches!(error, StoreError::Unreadable { .. }), "{error:?}");
-        let error = engine.blocking().remove(device(n), None, EndReason::Logout, now).unwrap_err();
-        assert!(matches!(error, StoreError::Unreadable { .. }), "{error:?}");
-    }
-    live(&engine, 3, now);
-    let ada = email("ada@example.org");
-    assert_eq!(engine.blocking().devices_of(&ada, now).unwrap().len(), 1);
-    assert!(engine.blocking().stats(now).unwrap().unreadable >= 2);
-    assert_eq!(engine.figures().rows, 3, "nothing was deleted");
-    // Whoever ends everything means those, too.
-    let ended = engine.blocking().remove_all_of(&ada, None, EndReason::EndedByUser, now).unwrap();
-    assert_eq!(ended.len(), 1);
-    assert_eq!(crate::support::ended(&engine, 1, now), "ended_by_user");
-}
-
-fn swap_bodies(path: &std::path::Path, one: u64, other: u64) {
-    const BODIES: redb::TableDefinition<'static, u64, &[u8]> = redb::TableDefinition::new("bodies");
-    let database = redb::Database::open(path).unwrap();
-    let transaction = database.begin_write().unwrap();
-    {
-        let mut table = transaction.open_table(BODIES).unwrap();
-        let first = table.remove(one).unwrap().unwrap().value().to_vec();
-        let second = table.remove(other).unwrap().unwrap().value().to_vec();
-        table.insert(one, second.as_slice()).unwrap();
-        table.insert(other, first.as_slice()).unwrap();
-    }
-    transaction.commit().unwrap();
-}
-
-/// A closed store of sixty records, and where the pages are on which something is written.
-fn machine_with_pages() -> (Machine, Vec<usize>) {
+fn a_failed_read_is_over_without_a_write() {
     let machine = Machine::new();
-    let engine = machine.open(Options::new());
-    (0..60).for_each(|n| drop(log_in(&engine, n, machine.now)));
-    engine.blocking().close().unwrap();
-    let bytes = machine.disk.bytes();
-    let pages = bytes.chunks(PAGE).enumerate().skip(1);
-    let written = pages.filter(|(_, page)| page.iter().any(|byte| *byte != 0)).map(|(at, _)| at);
-    let written = written.collect::<Vec<_>>();
-    (machine, written)
+    let engine = machine.open(Options::new().cache_bytes(0).page_cache_bytes(0));
+    log_in(&engine, 1, machine.now);
+    let fault = Fault { hits: Hits::Reads, after: 0, lasts: false, error: DiskError::Io };
+    machine.disk.fail(fault);
+    let error = engine.blocking().get(device(1), machine.now).unwrap_err();
+    assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
+    let is_back = || {
+        let (_keep, never) = std::sync::mpsc::channel::<()>();
+        let _ = never.recv_timeout(std::time::Duration::from_millis(100));
+        engine.blocking().get(device(1), machine.now).is_ok()
+    };
+    assert!((0..200).any(|_| is_back()), "nobody opened the file anew");
+    live(&engine, 1, machine.now);
 }
-
-fn overwrite(machine: &Machine, page: usize, filling: u8) {
-    machine.disk.damage(|bytes| bytes[page * PAGE..][..64].fill(filling));
-}
-
-#[test]
-fn a_damaged_page_fails_who_needs_it_and_nobody_else() {
-    let (machine, pages) = machine_with_pages();
-    let whole = machine.disk.bytes();
-    let mut unreadable = 0;
-    for (page, filling) in pages.into_iter().flat_map(|page| [(page, 0xff), (page, 1)]) {
-        machine.disk.damage(|bytes| bytes.clone_from(&whole));
-        let engine = machine.open(Options::new().cache_bytes(0).page_cache_bytes(0));
-        let opened = machine.disk.bytes();
-        overwrite(&machine, page, filling);
-        let mut damaged = Vec::new();
-        for n in 0..60 {
-            match engine.blocking().get(device(n), machine.now) {
-                Err(StoreError::Unreadable { .. }) => damaged.push(n),
-                Ok(tokenkeep::Lookup::Live(_)) | Err(StoreError::Unavailable(_)) => {}
-                other => panic!("page {page}, device {n}: {other:?}"),
-            }
-        }
-        let _ = engine.blocking().scan(None, 100.try_into().unwrap(), machine.now);
-        for n in &damaged {
-            let now = machine.now;
-            let error = engine.blocking().remove(device(*n), None, EndReason::Logout, now);
-            let error = error.unwrap_err();
-            assert!(matches!(error, StoreError::Unreadable { .. }), "page {page}: {error:?}");
-        }
-        engine.blocking().check_writable().unwrap();
-        unreadable += damaged.len();
-        // redb aborts if it panics over its own bookkeeping while it closes.
-        machine.disk.damage(|bytes| *bytes = opened);
-    }
-    assert!(unreadable > 0, "some page was one of bodies");
-}
-
-#[test]
-fn a_damaged_page_is_an_error_of_opening_never_a_panic() {
-    let (machine, pages) = machine_with_pages();
-    let whole = machine.disk.bytes();
-    let mut refused = 0;
-    for (page, filling) in pages.into_iter().flat_map(|page| [(page, 0xff), (page, 1)]) {
-        machine.disk.damage(|bytes| bytes.clone_from(&whole));
-        overwrite(&machine, page, filling);
-        match machine.try_open(Options::new()) {
-            Ok(engine) => drop(engine),
-            Err(OpenError::Damaged(_)) => refused += 1,
-            Err(error) => panic!("page {page}: {error:?}"),
-        }
-    }
-    assert!(refused > 0, "some page was one of headers");
-}
-
-const PAGE: usize = 4096;

@@ -5,19 +5,24 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
-    reason = "functions that tests share fail tests"
+    clippy::print_stdout,
+    reason = "functions that tests share fail tests, and say what was tried"
 )]
 
 mod at_rest;
 mod clock;
 mod conformance;
+mod damage;
+mod disk_errors;
 mod failures;
 mod handle;
 mod histories;
 mod model;
 mod opening;
+mod power_loss;
 mod reclaiming;
 mod reopening;
 mod rows;
+mod script;
 mod seeds;
 mod support;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use redb::{Database, ReadableDatabase as _, TableDefinition};
-use tokenkeep::{Engine, KeyRing, Lookup, OpenError};
+use tokenkeep::{Engine, HolderId, KeyRing, Lookup, OpenError};
 
 use crate::support::{Place, device, live, log_in};
 
@@ -61,7 +61,9 @@ fn an_emptied_file_is_refused() {
 fn a_truncated_file_is_refused() {
     let place = closed_store();
     let whole = fs::read(place.file()).unwrap();
-    for kept in [1, 8, 9, 100, 4096, 8192, whole.len() / 2, whole.len() - 4096, whole.len() - 1] {
+    let odd = [1, 8, 9, 100, 511, 513, whole.len() / 2 + 1, whole.len() - 1];
+    let pages = (PAGE..whole.len()).step_by(PAGE);
+    for kept in odd.into_iter().chain(pages.flat_map(|page| [page - 1, page, page + 1])) {
         fs::write(place.file(), &whole[..kept]).unwrap();
         refused(&place);
     }
@@ -70,7 +72,7 @@ fn a_truncated_file_is_refused() {
 }
 
 #[test]
-fn a_flipped_bit_is_refused_or_harmless() {
+fn a_flipped_bit_is_refused_and_the_file_left_or_harmless() {
     let place = closed_store();
     let whole = fs::read(place.file()).unwrap();
     let mut refusals = 0;
@@ -80,7 +82,10 @@ fn a_flipped_bit_is_refused_or_harmless() {
         bytes[at] ^= 1 << (at % 8);
         fs::write(place.file(), &bytes).unwrap();
         match place.try_open() {
-            Err(_) => refusals += 1,
+            Err(error) => {
+                assert!(fs::read(place.file()).unwrap() == bytes, "byte {at}: {error}");
+                refusals += 1;
+            }
             Ok(engine) => {
                 for n in 0..20 {
                     let found = engine.blocking().get(device(n), place.now());
@@ -128,8 +133,14 @@ fn a_file_of_a_newer_format_is_refused() {
 #[test]
 fn foreign_files_are_refused() {
     let place = closed_store();
-    fs::write(place.file(), "a shopping list, longer than the first bytes of a redb file").unwrap();
-    assert!(matches!(refused(&place), OpenError::Foreign));
+    let random: Vec<_> = (0..300).flat_map(|_| *HolderId::random().unwrap().as_bytes()).collect();
+    let mut sqlite = b"SQLite format 3\0".to_vec();
+    sqlite.resize(2 * PAGE, 1);
+    let list = b"a shopping list, longer than the first bytes of a redb file".to_vec();
+    for bytes in [list, sqlite, random] {
+        fs::write(place.file(), bytes).unwrap();
+        assert!(matches!(refused(&place), OpenError::Foreign));
+    }
     fs::remove_file(place.file()).unwrap();
     {
         let database = Database::create(place.file()).unwrap();
@@ -138,6 +149,28 @@ fn foreign_files_are_refused() {
         transaction.commit().unwrap();
     }
     assert!(matches!(refused(&place), OpenError::Foreign));
+}
+
+#[test]
+fn a_file_of_a_newer_redb_is_refused() {
+    let place = closed_store();
+    let mut bytes = fs::read(place.file()).unwrap();
+    // Where each of the two commit slots says which format it has.
+    for slot in [64, 192] {
+        bytes[slot] += 1;
+    }
+    fs::write(place.file(), bytes).unwrap();
+    assert!(matches!(refused(&place), OpenError::Damaged(_)));
+}
+
+#[test]
+fn a_directory_in_place_of_the_file_is_refused() {
+    let place = Place::new();
+    fs::create_dir(place.file()).unwrap();
+    let error = place.try_open().unwrap_err();
+    assert!(matches!(error, OpenError::Inaccessible { .. }), "{error:?}");
+    assert!(place.file().is_dir());
+    assert!(!place.keys().exists(), "no ring is made");
 }
 
 #[test]
@@ -312,3 +345,5 @@ fn a_fresh_store_beside_an_old_key_ring_is_warned_of() {
     fs::remove_file(emptied.file()).unwrap();
     assert_eq!(warnings_of_opening(&emptied), 1);
 }
+
+const PAGE: usize = 4096;

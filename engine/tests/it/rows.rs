@@ -29,7 +29,10 @@ fn append(place: &Place, version: u64) {
     let (device, version) = (device(1), Version::from_number(version));
     let header = Header::Intent { device, version, holder: holder(1), since: place.now() };
     let transaction = Database::open(place.file()).unwrap().begin_write().unwrap();
-    let bytes = header.encode().unwrap();
+    let header = header.encode().unwrap();
+    // A block of one row: its length and its bytes.
+    let mut bytes = u32::try_from(header.len()).unwrap().to_le_bytes().to_vec();
+    bytes.extend(header);
     transaction.open_table(HEADERS).unwrap().insert(9, bytes.as_slice()).unwrap();
     transaction.commit().unwrap();
 }

@@ -124,3 +124,17 @@ pub(crate) fn ended(engine: &Engine, n: u8, now: Timestamp) -> &'static str {
         Lookup::Live(_) => "live",
     }
 }
+
+/// Waits until writes are taken again.
+#[track_caller]
+pub(crate) fn wait_until_writable(engine: &Engine) {
+    for _ in 0..100 {
+        if engine.blocking().check_writable().is_ok() {
+            return;
+        }
+        // The writer tries again by itself; this only gives it time.
+        let (_keep, never) = std::sync::mpsc::channel::<()>();
+        let _ = never.recv_timeout(Duration::from_millis(100));
+    }
+    panic!("{:?}", engine.blocking().check_writable());
+}

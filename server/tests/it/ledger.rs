@@ -9,8 +9,8 @@ pub struct Entry {
     pub device: DeviceId,
     /// The label that was answered last.
     pub label: Option<String>,
-    /// The logout was answered.
-    pub ended: bool,
+    /// What ended it, once that was answered.
+    pub ended: Option<Ending>,
     /// What was asked for and not answered.
     pub asked: Option<Asked>,
 }
@@ -20,7 +20,26 @@ pub struct Entry {
 pub enum Asked {
     Refresh,
     Label(String),
+    End(Ending),
+}
+
+/// What ends a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// The session itself.
     Logout,
+    /// Its user, with other sessions at once.
+    WithOthers,
+}
+
+impl Ending {
+    /// What the next answer says of it.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::Logout => "logout",
+            Self::WithOthers => "ended_by_user",
+        }
+    }
 }
 
 /// What became of a session.
@@ -43,15 +62,15 @@ pub enum Fate {
 
 impl Entry {
     pub fn new(cookie: String, device: DeviceId) -> Self {
-        Self { cookie, device, label: None, ended: false, asked: None }
+        Self { cookie, device, label: None, ended: None, asked: None }
     }
 
     /// Whether what was found is allowed by what was answered and what was asked.
     pub fn judge(&self, found: &Found) -> Result<Fate, String> {
         let under_way = self.asked.as_ref();
         match found {
-            Found::Alive { .. } if self.ended => {
-                Err(self.broken("an answered logout is undone", found))
+            Found::Alive { .. } if self.ended.is_some() => {
+                Err(self.broken("an answered end is undone", found))
             }
             Found::Alive { label } => {
                 let asked = under_way.and_then(|asked| match asked {
@@ -65,10 +84,13 @@ impl Entry {
                     Err(self.broken("an answered label is lost", found))
                 }
             }
-            Found::Over { reason } => match (reason.as_str(), under_way) {
-                ("logout", Some(Asked::Logout)) => Ok(Fate::Ended),
-                ("logout", _) if self.ended => Ok(Fate::Ended),
-                ("interrupted", Some(Asked::Refresh)) if !self.ended => Ok(Fate::Interrupted),
+            Found::Over { reason } => match (self.ended, under_way) {
+                (Some(ending), _) | (None, Some(&Asked::End(ending)))
+                    if reason == ending.reason() =>
+                {
+                    Ok(Fate::Ended)
+                }
+                (None, Some(Asked::Refresh)) if reason == "interrupted" => Ok(Fate::Interrupted),
                 _ => Err(self.broken("an answered login or refresh is lost", found)),
             },
         }
@@ -82,7 +104,7 @@ impl Entry {
 #[test]
 fn the_ledger_knows_what_a_crash_may_do() {
     #[track_caller]
-    fn check(ended: bool, asked: Option<Asked>, found: &Found, fate: Option<Fate>) {
+    fn check(ended: Option<Ending>, asked: Option<Asked>, found: &Found, fate: Option<Fate>) {
         let entry = Entry {
             label: Some("old".into()),
             ended,
@@ -94,20 +116,27 @@ fn the_ledger_knows_what_a_crash_may_do() {
     let alive = |label: Option<&str>| Found::Alive { label: label.map(str::to_owned) };
     let over = |reason: &str| Found::Over { reason: reason.to_owned() };
     let label = || Some(Asked::Label("new".into()));
-    for asked in [None, Some(Asked::Refresh), Some(Asked::Logout), label()] {
-        check(false, asked.clone(), &alive(Some("old")), Some(Fate::GoesOn));
-        check(false, asked.clone(), &alive(None), None);
-        check(false, asked.clone(), &over("refused"), None);
-        check(false, asked, &over("unknown"), None);
+    let endings = [Ending::Logout, Ending::WithOthers];
+    let asked = endings.map(|ending| Some(Asked::End(ending)));
+    for asked in asked.into_iter().chain([None, Some(Asked::Refresh), label()]) {
+        check(None, asked.clone(), &alive(Some("old")), Some(Fate::GoesOn));
+        check(None, asked.clone(), &alive(None), None);
+        check(None, asked.clone(), &over("refused"), None);
+        check(None, asked, &over("unknown"), None);
     }
-    check(false, label(), &alive(Some("new")), Some(Fate::GoesOn));
-    check(false, None, &alive(Some("new")), None);
-    check(false, Some(Asked::Refresh), &over("interrupted"), Some(Fate::Interrupted));
-    check(false, None, &over("interrupted"), None);
-    check(false, label(), &over("interrupted"), None);
-    check(false, Some(Asked::Logout), &over("logout"), Some(Fate::Ended));
-    check(false, Some(Asked::Refresh), &over("logout"), None);
-    check(true, None, &over("logout"), Some(Fate::Ended));
-    check(true, None, &alive(Some("old")), None);
-    check(true, None, &over("interrupted"), None);
+    check(None, label(), &alive(Some("new")), Some(Fate::GoesOn));
+    check(None, None, &alive(Some("new")), None);
+    check(None, Some(Asked::Refresh), &over("interrupted"), Some(Fate::Interrupted));
+    check(None, None, &over("interrupted"), None);
+    check(None, label(), &over("interrupted"), None);
+    check(None, Some(Asked::Refresh), &over("logout"), None);
+    for ending in endings {
+        let asked = || Some(Asked::End(ending));
+        check(None, asked(), &over(ending.reason()), Some(Fate::Ended));
+        check(Some(ending), None, &over(ending.reason()), Some(Fate::Ended));
+        check(Some(ending), None, &alive(Some("old")), None);
+        check(Some(ending), None, &over("interrupted"), None);
+    }
+    check(None, Some(Asked::End(Ending::Logout)), &over("ended_by_user"), None);
+    check(Some(Ending::WithOthers), None, &over("logout"), None);
 }

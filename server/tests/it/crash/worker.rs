@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use serde_json::json;
-use tokenkeep_core::wire::{DevicesBody, Problem};
+use tokenkeep_core::wire::{DevicesBody, EndedBody, Problem};
 use tokenkeep_server::demo::Demo;
 
-use crate::ledger::{Asked, Entry, Fate, Found};
+use crate::ledger::{Asked, Ending, Entry, Fate, Found};
 use crate::process::Server;
-use crate::world::{cookie_of, device_of};
+use crate::world::{PATIENCE, cookie_of, device_of};
 
 /// Numbers that look random and repeat with their seed (SplitMix64).
 pub struct Dice(pub u64);
@@ -74,12 +75,15 @@ impl Worker {
 
     async fn step(&mut self, wire: &Wire) -> Option<()> {
         let live: Vec<usize> =
-            (0..self.entries.len()).filter(|index| !self.entries[*index].ended).collect();
+            (0..self.entries.len()).filter(|index| self.entries[*index].ended.is_none()).collect();
         let what = self.dice.roll(100);
         if live.is_empty() || (live.len() < MOST_DEVICES && what < 20) {
             return self.login(wire).await;
         }
         let chosen = live[usize::try_from(self.dice.roll(live.len() as u64)).unwrap()];
+        if what >= 97 {
+            return self.end_all(wire, chosen, &live).await;
+        }
         let entry = &mut self.entries[chosen];
         let ask = |method, path: &str| wire.ask(method, path).header("cookie", &entry.cookie);
         let (asked, request, expected) = match what {
@@ -96,7 +100,10 @@ impl Worker {
                 let request = ask(Method::PATCH, &path).json(&json!({ "label": label }));
                 (Asked::Label(label), request, StatusCode::OK)
             }
-            _ => (Asked::Logout, ask(Method::POST, "/v1/logout"), StatusCode::NO_CONTENT),
+            _ => {
+                let request = ask(Method::POST, "/v1/logout");
+                (Asked::End(Ending::Logout), request, StatusCode::NO_CONTENT)
+            }
         };
         entry.asked = Some(asked);
         let answer = wire.send(request).await?;
@@ -112,7 +119,35 @@ impl Worker {
         match entry.asked.take()? {
             Asked::Refresh => {}
             Asked::Label(label) => entry.label = Some(label),
-            Asked::Logout => entry.ended = true,
+            Asked::End(ending) => entry.ended = Some(ending),
+        }
+        Some(())
+    }
+
+    /// Ends all sessions, or all but the one that asks: at once, or none.
+    async fn end_all(&mut self, wire: &Wire, asking: usize, live: &[usize]) -> Option<()> {
+        let keeps_asking = self.dice.roll(2) == 0;
+        let path = if keeps_asking { "/v1/devices?except=current" } else { "/v1/devices" };
+        let request = wire.ask(Method::DELETE, path).header("cookie", &self.entries[asking].cookie);
+        let ending: Vec<usize> =
+            live.iter().copied().filter(|index| !keeps_asking || *index != asking).collect();
+        for index in &ending {
+            self.entries[*index].asked = Some(Asked::End(Ending::WithOthers));
+        }
+        let answer = wire.send(request).await?;
+        if wire.killed.load(Ordering::SeqCst) && answer.status() != StatusCode::OK {
+            return None;
+        }
+        assert_eq!(answer.status(), StatusCode::OK);
+        for index in &ending {
+            let entry = &mut self.entries[*index];
+            (entry.asked, entry.ended) = (None, Some(Ending::WithOthers));
+        }
+        // Those go, too, whose login was not answered.
+        let ended = ending.len() + std::mem::take(&mut self.strangers);
+        match answer.json::<EndedBody>().await {
+            Ok(body) => assert_eq!(body.ended, ended),
+            Err(error) => assert!(wire.killed.load(Ordering::SeqCst), "half an answer: {error:?}"),
         }
         Some(())
     }
@@ -137,9 +172,14 @@ impl Worker {
     pub async fn check(mut self, wire: Wire, key: String) -> (Self, u64) {
         let mut interrupted = 0;
         let mut kept = Vec::new();
+        let mut ended_together = Vec::new();
         for mut entry in std::mem::take(&mut self.entries) {
             let found = find(&wire, &entry).await;
-            match entry.judge(&found).unwrap_or_else(|broken| panic!("{broken}")) {
+            let fate = entry.judge(&found).unwrap_or_else(|broken| panic!("{broken}"));
+            if entry.asked == Some(Asked::End(Ending::WithOthers)) {
+                ended_together.push(fate);
+            }
+            match fate {
                 Fate::GoesOn => {
                     if let Found::Alive { label } = found {
                         entry.label = label;
@@ -151,6 +191,8 @@ impl Worker {
                 Fate::Interrupted => interrupted += 1,
             }
         }
+        ended_together.dedup();
+        assert!(ended_together.len() <= 1, "some of those that end at once: {ended_together:?}");
         let query = [("email", &self.email)];
         let devices = wire.ask(Method::GET, "/v1/admin/devices").query(&query).bearer_auth(key);
         let devices: DevicesBody = wire.send(devices).await.unwrap().json().await.unwrap();
@@ -171,7 +213,17 @@ impl Worker {
 /// What became of a session: used once more, with a token that the upstream has not seen.
 async fn find(wire: &Wire, entry: &Entry) -> Found {
     let ask = |path: &str| wire.send(wire.ask(Method::GET, path).header("cookie", &entry.cookie));
-    let answer = ask("/api/protected").await.unwrap();
+    // On a busy machine the auth server may answer late; that ends no session.
+    let answered = async {
+        loop {
+            let answer = ask("/api/protected").await.unwrap();
+            if answer.status() != StatusCode::SERVICE_UNAVAILABLE {
+                return answer;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    let answer = tokio::time::timeout(PATIENCE, answered).await.unwrap();
     if answer.status() == StatusCode::OK {
         let devices: DevicesBody = ask("/v1/devices").await.unwrap().json().await.unwrap();
         let own = devices.devices.into_iter().find(|device| device.current).unwrap();

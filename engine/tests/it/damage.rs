@@ -1,0 +1,4 @@
+//! Files that were damaged while nobody had them open, and pages while somebody has.
+
+mod flips;
+mod pages;
