@@ -55,7 +55,9 @@ pub(super) fn measure<P: Peer>(
 fn cohorts(plan: &Plan, records: u64) -> Vec<Vec<Entry>> {
     let cohort = |round: u64| {
         let first = first_after(records) + round * plan.dying;
-        (first..first + plan.dying).map(|number| Entry::dying(number, (round + 1) * A_DAY)).collect()
+        (first..first + plan.dying)
+            .map(|number| Entry::dying(number, (round + 1) * A_DAY))
+            .collect()
     };
     (0..plan.repetitions as u64).map(cohort).collect()
 }
@@ -196,12 +198,7 @@ impl<P: Peer> Work<'_, P> {
         }
     }
 
-    fn act(
-        &self,
-        client: &mut P::Client,
-        operation: Operation,
-        picker: &mut Picker,
-    ) -> Result<()> {
+    fn act(&self, client: &mut P::Client, operation: Operation, picker: &mut Picker) -> Result<()> {
         match operation {
             Operation::Get => {
                 let found = black_box(client.get(picker.pick())?);

@@ -92,13 +92,13 @@ impl Operation {
         use Keys::{Uniform, Zipf};
         match self {
             Self::Expire => const { &[setup(1, Uniform)] },
-            Self::Get => const {
-                &[setup(1, Uniform), setup(64, Uniform), setup(1, Zipf), setup(64, Zipf)]
-            },
+            Self::Get => {
+                const { &[setup(1, Uniform), setup(64, Uniform), setup(1, Zipf), setup(64, Zipf)] }
+            }
             Self::List => const { &[setup(1, Uniform), setup(64, Uniform)] },
-            Self::Refresh => const {
-                &[setup(1, Uniform), setup(16, Uniform), setup(64, Uniform), setup(64, Zipf)]
-            },
+            Self::Refresh => {
+                const { &[setup(1, Uniform), setup(16, Uniform), setup(64, Uniform), setup(64, Zipf)] }
+            }
             // A login is of a device that nobody has seen before, however keys are chosen.
             Self::Insert => const { &[setup(1, Uniform), setup(16, Uniform), setup(64, Uniform)] },
         }

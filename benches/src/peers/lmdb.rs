@@ -80,7 +80,10 @@ impl WalkTrees for Begun<'_, RoTxn<'_, WithoutTls>> {
     fn keys(&self, tree: Tree, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Vec<u8>>> {
         // LMDB knows no empty key.
         let from = if from.is_empty() { Unbounded } else { Included(from) };
-        let found = tree.of(&self.store.databases).range(&self.transaction, &(from, Excluded(to)))?.take(limit);
+        let found = tree
+            .of(&self.store.databases)
+            .range(&self.transaction, &(from, Excluded(to)))?
+            .take(limit);
         found.map(|found| Ok(found?.0.to_vec())).collect()
     }
 }

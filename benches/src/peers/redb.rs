@@ -4,9 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Result;
-use redb::{
-    Database, ReadOnlyTable, ReadableDatabase as _, ReadableTable, Table, TableDefinition,
-};
+use redb::{Database, ReadOnlyTable, ReadableDatabase as _, ReadableTable, Table, TableDefinition};
 
 use super::CACHE_BYTES;
 use super::trees::{ReadTrees, Tree, Trees, WalkTrees, WriteTrees};

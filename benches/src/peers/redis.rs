@@ -52,8 +52,7 @@ impl Peer for Redis {
     type Client = RedisClient;
 
     fn create(directory: &Path) -> Result<Self> {
-        let mut redis =
-            Self { server: RedisServer::start(directory)?, replace: String::new() };
+        let mut redis = Self { server: RedisServer::start(directory)?, replace: String::new() };
         redis.replace = cmd("SCRIPT").arg("LOAD").arg(REPLACE).query(&mut redis.connect()?)?;
         Ok(redis)
     }

@@ -42,7 +42,8 @@ impl Trees for Sled {
     fn write<T>(&self, work: impl Fn(&mut Writing<'_>) -> Result<T>) -> Result<T> {
         let [records, expiries, emails] = &self.trees;
         let done = (records, expiries, emails).transaction(|(records, expiries, emails)| {
-            work(&mut Writing([records, expiries, emails])).map_err(ConflictableTransactionError::Abort)
+            work(&mut Writing([records, expiries, emails]))
+                .map_err(ConflictableTransactionError::Abort)
         });
         let done = done.map_err(|error| match error {
             TransactionError::Abort(error) => error,

@@ -24,7 +24,9 @@ fn keeps_tokens<P: Peer>() -> Result<()> {
     peer.load(&live)?;
     peer.load(&dead)?;
     let mut client = peer.client()?;
-    let version = |found: Option<_>| found.map(|record: <P::Client as super::Client>::Record| record.version());
+    let version = |found: Option<_>| {
+        found.map(|record: <P::Client as super::Client>::Record| record.version())
+    };
 
     assert_eq!(version(client.get(7)?), Some(1), "what was loaded is found");
     assert_eq!(version(client.get(100)?), None, "what was not is not");
