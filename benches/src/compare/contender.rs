@@ -30,7 +30,7 @@ pub enum Contender {
     Uncached,
     /// Plain redb, keyed by device id.
     Redb,
-    /// sled 0.34.
+    /// sled 0.34, with a sync of its file.
     Sled,
     /// fjall 3.
     Fjall,
@@ -114,7 +114,10 @@ impl Contender {
         let crate_version = format!("{package} {}", locked_version(package));
         match self {
             Self::Sqlite => format!("{label} {} ({crate_version})", rusqlite::version()),
-            Self::Lmdb => format!("{label} {} ({crate_version})", heed::lmdb_version().string),
+            Self::Lmdb => {
+                let heed::LmdbVersion { major, minor, patch, .. } = heed::lmdb_version();
+                format!("{label} {major}.{minor}.{patch} ({crate_version})")
+            }
             Self::Redis => {
                 let server = Redis::version().unwrap_or_default();
                 format!("{label} {server} (client {crate_version})")

@@ -69,7 +69,8 @@ pub fn targets(comparison: &Comparison, records: u64) -> Vec<Target> {
     ];
     for (name, operation) in [("insert", Operation::Insert), ("refresh", Operation::Refresh)] {
         let mut write = |peer: Contender, wanted, threads| {
-            let what = format!("{name}, {threads} threads: speed beside {}", peer.label());
+            let setup = Setup { threads, keys: Keys::Uniform };
+            let what = format!("{name}, {setup}: speed beside {}", peer.label());
             targets.push(target(&what, wanted, (Tokenkeep, peer), operation, threads));
         };
         write(Append, AtLeast(0.4), 64);
