@@ -80,11 +80,13 @@ impl Peer for Tokenkeep {
 
     fn expire(&self, now: u64, dead: &[Entry]) -> Result<Expired> {
         let now = instant_after(now);
-        let rows = self.engine.figures().rows;
+        let before = self.engine.figures();
+        let kept = before.rows - before.garbage_rows;
         let begun = instant();
         self.clock.advance(now.duration_since(self.clock.now()));
-        // The engine may free some of them in the background, so rows are what is counted.
-        let freed = || rows.saturating_sub(self.engine.figures().rows);
+        // The engine may free some of them in the background, and frees what refreshes left
+        // behind: so what counts is the rows that are left.
+        let freed = || kept.saturating_sub(self.engine.figures().rows);
         while freed() < dead.len() as u64 {
             if self.engine.blocking().purge_expired(PURGED_AT_ONCE, now)? == 0 {
                 break;
