@@ -51,14 +51,15 @@ impl Trees for Rocksdb {
         let done = work(&mut writing)?;
         let mut options = WriteOptions::default();
         options.set_sync(true);
-        self.0.write_opt(&writing.batch, &options)?;
+        self.0.write_opt(writing.batch, &options)?;
         Ok(done)
     }
 }
 
 impl Rocksdb {
     fn family(&self, tree: Tree) -> Result<&ColumnFamily> {
-        self.0.cf_handle(tree.of(&Tree::NAMES)).context("a column family is missing")
+        let name: &&str = tree.of(&Tree::NAMES);
+        self.0.cf_handle(name).context("a column family is missing")
     }
 }
 

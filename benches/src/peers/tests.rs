@@ -9,6 +9,8 @@ use super::lmdb::Lmdb;
 use super::map::Map;
 use super::redb::Redb;
 use super::redis::Redis;
+#[cfg(feature = "rocksdb")]
+use super::rocksdb::Rocksdb;
 use super::sled::Sled;
 use super::sqlite::Sqlite;
 use super::tokenkeep::{Tokenkeep, Uncached};
@@ -139,7 +141,7 @@ peers! {
 
 #[cfg(feature = "rocksdb")]
 peers! {
-    rocksdb_families: GroupCommit<super::rocksdb::Rocksdb>,
+    rocksdb_families: GroupCommit<Rocksdb>,
 }
 
 #[test]
