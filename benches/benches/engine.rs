@@ -6,145 +6,152 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a bench stops where it is wrong")]
 
 use std::hint::black_box;
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use tokenkeep::{
-    Engine, InsertOutcome, Lookup, ManualClock, Options, ReplaceOutcome, TokenStore as _, Tokens,
+use criterion::measurement::WallTime;
+use criterion::{
+    BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main,
 };
-use tokenkeep_benches::{
-    NOW, RedbKeyed, device, live_records, login, record, row, scatter, together,
-};
+use tokenkeep::{Engine, InsertOutcome, Lookup, ReplaceOutcome, TokenStore as _, Tokens};
+use tokenkeep_benches::peers::group_commit::GroupCommit;
+use tokenkeep_benches::peers::redb::Redb;
+use tokenkeep_benches::peers::tokenkeep::Tokenkeep;
+use tokenkeep_benches::peers::{Client, Peer};
+use tokenkeep_benches::{Entry, NOW, device, instant, live_records, scatter, together};
 
 const WRITERS: [u64; 3] = [1, 16, 64];
+const TOKENKEEP: &str = "tokenkeep";
+const TASKS: &str = "tokenkeep, async tasks";
+const REDB: &str = "redb keyed by device id";
 
-/// An engine with the live records, on a directory of its own.
-fn engine() -> (Engine, tempfile::TempDir) {
+/// A store with the live records, on a directory of its own.
+fn loaded<P: Peer>() -> (P, tempfile::TempDir) {
     let directory = tempfile::tempdir().unwrap();
-    let options = Options::new().clock(Arc::new(ManualClock::new(NOW))).cache_bytes(4 << 30);
-    let engine = Engine::open(directory.path(), options).unwrap();
-    let loading = engine.clone();
-    together(1024, live_records(), move |number| {
-        let engine = loading.clone();
-        async move { insert(&engine, number).await }
-    });
-    (engine, directory)
-}
-
-fn peer() -> (RedbKeyed, tempfile::TempDir) {
-    let directory = tempfile::tempdir().unwrap();
-    let peer = RedbKeyed::create(&directory.path().join("keyed.redb")).unwrap();
-    for start in (0..live_records()).step_by(10_000) {
-        let end = (start + 10_000).min(live_records());
-        peer.load((start..end).map(|number| row(number, 0))).unwrap();
-    }
+    let peer = P::create(directory.path()).unwrap();
+    load(&peer, live_records());
     (peer, directory)
 }
 
-async fn insert(engine: &Engine, number: u64) {
-    let outcome = engine.insert(login(number), NOW).await.unwrap();
-    assert!(matches!(outcome, InsertOutcome::Inserted { .. }));
-}
-
-/// A refresh: read the record, put a new pair in its place.
-async fn replace(engine: &Engine, number: u64, generation: u64) {
-    let Lookup::Live(current) = engine.get(device(number), NOW).await.unwrap() else {
-        panic!("record {number} is missing");
-    };
-    let next = record(number, generation);
-    let outcome = engine.replace(current.version, next, Tokens::Renewed, NOW).await.unwrap();
-    // Another writer may have refreshed the same device in between.
-    assert!(matches!(outcome, ReplaceOutcome::Replaced(_) | ReplaceOutcome::Conflict(_)));
+fn load(peer: &impl Peer, records: u64) {
+    for first in (0..records).step_by(10_000) {
+        let numbers = first..records.min(first + 10_000);
+        peer.load(&numbers.map(|number| Entry::lasting(number, 0)).collect::<Vec<_>>()).unwrap();
+    }
 }
 
 fn reads(criterion: &mut Criterion) {
-    let (engine, _engine_directory) = engine();
-    let (peer, _peer_directory) = peer();
-    let records = live_records();
     let mut group = criterion.benchmark_group("get");
-    let next = AtomicU64::new(0);
-    let pick = || scatter(next.fetch_add(1, Ordering::Relaxed)) % records;
-    group.bench_function("tokenkeep", |bencher| {
-        bencher.iter(|| black_box(engine.blocking().get(device(pick()), NOW).unwrap()));
-    });
-    group.bench_function("redb keyed by device id", |bencher| {
-        bencher.iter(|| black_box(peer.get(*device(pick()).as_bytes()).unwrap()));
-    });
+    read::<Tokenkeep>(&mut group, TOKENKEEP);
+    read::<GroupCommit<Redb>>(&mut group, REDB);
     group.finish();
 }
 
+fn read<P: Peer>(group: &mut BenchmarkGroup<'_, WallTime>, name: &str) {
+    let (peer, _directory) = loaded::<P>();
+    let (mut client, records) = (peer.client().unwrap(), live_records());
+    let mut next = 0;
+    group.bench_function(name, |bencher| {
+        bencher.iter(|| {
+            next += 1;
+            black_box(client.get(scatter(next) % records).unwrap())
+        });
+    });
+}
+
+/// A write of a bench: the `n`-th of it.
+type Write<C> = fn(&mut C, u64);
+
+fn replace<C: Client>(client: &mut C, n: u64) {
+    client.refresh(Entry::lasting(scatter(n) % live_records(), n)).unwrap();
+}
+
+fn insert<C: Client>(client: &mut C, n: u64) {
+    client.insert(Entry::lasting(live_records() + n, 0)).unwrap();
+}
+
 fn replaces(criterion: &mut Criterion) {
-    let (engine, _engine_directory) = engine();
-    let (peer, _peer_directory) = peer();
-    let records = live_records();
-    let generation = Arc::new(AtomicU64::new(1));
-    let mut group = criterion.benchmark_group("durable replace");
-    group
-        .sample_size(10)
-        .measurement_time(Duration::from_secs(5))
-        .throughput(Throughput::Elements(1));
-    for writers in WRITERS {
-        group.bench_function(BenchmarkId::new("tokenkeep", writers), |bencher| {
-            bencher.iter_custom(|count| {
-                let (engine, generation) = (engine.clone(), Arc::clone(&generation));
-                together(writers, count, move |_| {
-                    let (engine, generation) = (engine.clone(), Arc::clone(&generation));
-                    async move {
-                        let generation = generation.fetch_add(1, Ordering::Relaxed);
-                        replace(&engine, scatter(generation) % records, generation).await;
-                    }
-                })
-            });
-        });
-        group.bench_function(BenchmarkId::new("redb keyed by device id", writers), |bencher| {
-            bencher.iter_custom(|count| {
-                let (peer, generation) = (peer.clone(), Arc::clone(&generation));
-                together(writers, count, move |_| {
-                    let (peer, generation) = (peer.clone(), Arc::clone(&generation));
-                    async move {
-                        let generation = generation.fetch_add(1, Ordering::Relaxed);
-                        peer.put(row(scatter(generation) % records, generation)).await;
-                    }
-                })
-            });
-        });
-    }
+    let mut group = durable(criterion, "durable replace");
+    write::<Tokenkeep>(&mut group, TOKENKEEP, replace);
+    write_by_tasks(&mut group, |engine, n| async move {
+        let device = device(scatter(n) % live_records());
+        let Lookup::Live(current) = engine.get(device, NOW).await.unwrap() else {
+            panic!("a record is missing");
+        };
+        let next = Entry::lasting(scatter(n) % live_records(), n).record();
+        let outcome = engine.replace(current.version, next, Tokens::Renewed, NOW).await.unwrap();
+        // Another writer may have refreshed the same device in between.
+        assert!(matches!(outcome, ReplaceOutcome::Replaced(_) | ReplaceOutcome::Conflict(_)));
+    });
+    write::<GroupCommit<Redb>>(&mut group, REDB, replace);
     group.finish();
 }
 
 fn inserts(criterion: &mut Criterion) {
-    let (engine, _engine_directory) = engine();
-    let (peer, _peer_directory) = peer();
-    let fresh = Arc::new(AtomicU64::new(live_records()));
-    let mut group = criterion.benchmark_group("durable insert");
+    let mut group = durable(criterion, "durable insert");
+    write::<Tokenkeep>(&mut group, TOKENKEEP, insert);
+    write_by_tasks(&mut group, |engine, n| async move {
+        let login = Entry::lasting(live_records() + n, 0).login();
+        let outcome = engine.insert(login, NOW).await.unwrap();
+        assert!(matches!(outcome, InsertOutcome::Inserted { .. }));
+    });
+    write::<GroupCommit<Redb>>(&mut group, REDB, insert);
+    group.finish();
+}
+
+fn durable<'a>(criterion: &'a mut Criterion, name: &str) -> BenchmarkGroup<'a, WallTime> {
+    let mut group = criterion.benchmark_group(name);
     group
         .sample_size(10)
         .measurement_time(Duration::from_secs(5))
         .throughput(Throughput::Elements(1));
+    group
+}
+
+/// Writes by threads, as the comparison has them.
+fn write<P: Peer>(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, write: Write<P::Client>) {
+    let (peer, _directory) = loaded::<P>();
+    let written = AtomicU64::new(1);
     for writers in WRITERS {
-        group.bench_function(BenchmarkId::new("tokenkeep", writers), |bencher| {
+        group.bench_function(BenchmarkId::new(name, writers), |bencher| {
             bencher.iter_custom(|count| {
-                let (engine, fresh) = (engine.clone(), Arc::clone(&fresh));
-                together(writers, count, move |_| {
-                    let (engine, number) = (engine.clone(), fresh.fetch_add(1, Ordering::Relaxed));
-                    async move { insert(&engine, number).await }
-                })
+                let begun = instant();
+                std::thread::scope(|scope| {
+                    for writer in 0..writers {
+                        let (peer, written) = (&peer, &written);
+                        scope.spawn(move || {
+                            let mut client = peer.client().unwrap();
+                            for _ in (writer..count).step_by(writers as usize) {
+                                write(&mut client, written.fetch_add(1, Ordering::Relaxed));
+                            }
+                        });
+                    }
+                });
+                begun.elapsed()
             });
         });
-        group.bench_function(BenchmarkId::new("redb keyed by device id", writers), |bencher| {
+    }
+}
+
+/// The same writes by tasks of a runtime: the engine's async face.
+fn write_by_tasks<F, Fut>(group: &mut BenchmarkGroup<'_, WallTime>, write: F)
+where
+    F: Fn(Engine, u64) -> Fut + Copy + Send + 'static,
+    Fut: Future<Output = ()> + Send,
+{
+    let (peer, _directory) = loaded::<Tokenkeep>();
+    let written = Arc::new(AtomicU64::new(1));
+    for writers in WRITERS {
+        group.bench_function(BenchmarkId::new(TASKS, writers), |bencher| {
             bencher.iter_custom(|count| {
-                let (peer, fresh) = (peer.clone(), Arc::clone(&fresh));
+                let (engine, written) = (peer.engine().clone(), Arc::clone(&written));
                 together(writers, count, move |_| {
-                    let (peer, number) = (peer.clone(), fresh.fetch_add(1, Ordering::Relaxed));
-                    async move { peer.put(row(number, 0)).await }
+                    write(engine.clone(), written.fetch_add(1, Ordering::Relaxed))
                 })
             });
         });
     }
-    group.finish();
 }
 
 /// What a dead record costs until its space is free, with few and with many live ones beside it.
@@ -163,41 +170,15 @@ const DYING: u64 = 10_000;
 
 fn expire(live: u64) -> Duration {
     let directory = tempfile::tempdir().unwrap();
-    let clock = Arc::new(ManualClock::new(NOW));
-    let options = Options::new().clock(clock.clone());
-    let engine = Engine::open(directory.path(), options).unwrap();
-    let loading = engine.clone();
-    together(1024, live + DYING, move |number| {
-        let engine = loading.clone();
-        async move {
-            let mut login = login(number);
-            if number >= DYING {
-                // These live on.
-                login.record.refresh_expires_at = NOW + Duration::from_secs(30 * 86_400);
-            }
-            engine.insert(login, NOW).await.unwrap();
-        }
-    });
-    // A day and a bit: the dying are dead, and the clock has been right for long enough.
-    clock.advance(Duration::from_secs(100_000));
-    let now = NOW + Duration::from_secs(100_000);
-    let purged = Arc::new(AtomicU64::new(0));
-    let counted = Arc::clone(&purged);
-    let took = together(1, 1, move |_| {
-        let (engine, purged) = (engine.clone(), Arc::clone(&purged));
-        async move {
-            loop {
-                let step = NonZeroUsize::new(1000).unwrap();
-                let freed = engine.purge_expired(step.get(), now).await.unwrap();
-                purged.fetch_add(freed as u64, Ordering::Relaxed);
-                if freed == 0 {
-                    return;
-                }
-            }
-        }
-    });
-    assert_eq!(counted.load(Ordering::Relaxed), DYING);
-    took
+    let peer = Tokenkeep::create(directory.path()).unwrap();
+    let first = live.next_multiple_of(3);
+    let dying = first..first + DYING;
+    let dying: Vec<_> = dying.map(|number| Entry::dying(number, 86_400)).collect();
+    peer.load(&dying).unwrap();
+    load(&peer, live);
+    let expired = peer.expire(86_400, &dying).unwrap();
+    assert_eq!(expired.freed, DYING);
+    expired.took
 }
 
 criterion_group!(benches, reads, replaces, inserts, expiry);

@@ -1,9 +1,11 @@
 //! Fixtures of the benches: records of 1.2 KB, many writers at once, and the peers.
 
+pub mod compare;
+mod entry;
 pub mod load;
-mod redb_keyed;
+pub mod peers;
 
-pub use redb_keyed::{RedbKeyed, Row};
+pub use entry::Entry;
 
 use std::future::Future;
 use std::time::{Duration, Instant};
@@ -71,15 +73,6 @@ pub fn login(number: u64) -> Insert {
     Insert { record: record(number, 0), replaces: None, ceiling: None }
 }
 
-/// The peer's row of device `number`: as many bytes as the record of the engine has.
-#[must_use]
-pub fn row(number: u64, generation: u64) -> Row {
-    let bytes: Vec<u8> = generation.to_le_bytes().into_iter().cycle().take(1200).collect();
-    let expires_at = 86_400 + number % 3600 + generation;
-    let (device, email) = (*device(number).as_bytes(), email(number).to_string());
-    Row { device, email, expires_at, bytes }
-}
-
 /// Does `count` operations with `writers` tasks and returns how long it took.
 pub fn together<F, Fut>(writers: u64, count: u64, operation: F) -> Duration
 where
@@ -128,7 +121,9 @@ fn valid<T, E: std::fmt::Display>(made: Result<T, E>) -> T {
     made.unwrap_or_else(|error| panic!("a fixture is wrong: {error}"))
 }
 
-fn email(number: u64) -> Email {
+/// Who uses device `number`: every user has three devices.
+#[must_use]
+pub fn email(number: u64) -> Email {
     valid(format!("user{}@example.org", number / 3).parse())
 }
 
