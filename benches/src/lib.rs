@@ -2,6 +2,7 @@
 
 pub mod load;
 mod redb_keyed;
+pub mod scale;
 
 pub use redb_keyed::{RedbKeyed, Row};
 
