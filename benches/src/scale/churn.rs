@@ -7,7 +7,7 @@ use tokenkeep::Options;
 use super::Section;
 use super::finding::{Finding, Unit};
 use super::loading::bar;
-use super::site::{Findings, Site, Store, stage};
+use super::site::{Findings, Site, Store, check_space, stage};
 use super::writers::Writers;
 use crate::instant;
 
@@ -16,6 +16,8 @@ pub(super) fn run(site: &mut Site<'_>) -> anyhow::Result<Vec<Finding>> {
     let (times, records) = (site.settings.churn, site.records);
     let store = site.store()?;
     stage(&format!("refreshing {records} records {times} times"));
+    // As much as is live again, and as much as that for compacting.
+    check_space(store.path(), 2 * records)?;
     let (engine, _clock) = store.open(Options::new())?;
     engine.blocking().compact()?;
     let live = store.file_bytes()? as f64;

@@ -1,4 +1,7 @@
 //! What the index takes of the memory, counted in a process that does nothing but open a store.
+//!
+//! `allocated` is what the program asked the allocator for; `resident` has what the allocator
+//! itself takes, too. An engine without a device is taken off both.
 
 use std::time::Duration;
 

@@ -84,7 +84,6 @@ impl Store {
     where
         F: Fn(u64) -> Insert + Copy + Send + 'static,
     {
-        check_space(&settings.directory, records)?;
         stage(&format!("loading {records} records"));
         let store = Self { directory: TempDir::with_prefix_in("scale-", &settings.directory)? };
         if records == 0 {
@@ -101,6 +100,7 @@ impl Store {
     where
         F: Fn(u64) -> Insert + Copy + Send + 'static,
     {
+        check_space(self.path(), numbers.end - numbers.start)?;
         let options = Options::new().durability(Durability::Interval(LOADING)).cache_bytes(0);
         let (engine, _clock) = self.open(options)?;
         loading::load(&engine, numbers, login)?;
@@ -132,14 +132,14 @@ pub(super) fn stage(what: &str) {
     let _ = writeln!(std::io::stderr(), "# {what}");
 }
 
-/// Refuses to begin what would fill the disk.
-fn check_space(directory: &Path, records: u64) -> anyhow::Result<()> {
+/// Refuses to begin what would fill the disk: `records` records more.
+pub(super) fn check_space(directory: &Path, records: u64) -> anyhow::Result<()> {
     let free = free_bytes(directory)
         .with_context(|| format!("the free space in {} is not known", directory.display()))?;
     let needed = records.saturating_mul(RECORD_ON_DISK).saturating_add(SPARE);
     anyhow::ensure!(
         free >= needed,
-        "{records} records need about {} GB in {}, and {} GB are free",
+        "{records} records more need about {} GB in {}, and {} GB are free",
         needed.div_ceil(1_000_000_000),
         directory.display(),
         free / 1_000_000_000
