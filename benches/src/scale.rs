@@ -2,6 +2,7 @@
 //! readers beside writers, space under refreshes, expiry.
 
 mod across;
+mod bare_map;
 pub mod child;
 mod churn;
 mod clock;

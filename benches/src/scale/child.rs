@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use tokenkeep::{Engine, Options, TokenStore as _};
 
 use super::clock::RunningClock;
-use super::machine::resident_bytes;
+use super::machine::{processor_time, resident_bytes};
 use super::writers::refresh;
 use crate::{NOW, instant, runtime};
 
@@ -34,6 +34,8 @@ enum Work {
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(super) struct Opening {
     pub(super) seconds: f64,
+    /// The same on the processor alone, waiting for nobody.
+    pub(super) processor_seconds: f64,
     /// Bytes that are allocated and were not before.
     pub(super) allocated_bytes: f64,
     /// Bytes of the process that are in memory and were not before.
@@ -117,9 +119,10 @@ fn measure(
     allocated: fn() -> usize,
 ) -> anyhow::Result<Opening> {
     let (allocated_before, resident_before) = (allocated(), resident_bytes());
-    let begun = instant();
+    let (begun, processor) = (instant(), processor_time());
     let engine = Engine::open(directory, options)?;
     let seconds = begun.elapsed().as_secs_f64();
+    let processor = processor_time().saturating_sub(processor);
     if !settling.is_zero() {
         // A moment in which the engine does what it does after opening.
         let _ = crossbeam_channel::after(settling).recv();
@@ -130,6 +133,7 @@ fn measure(
     engine.blocking().close()?;
     Ok(Opening {
         seconds,
+        processor_seconds: processor.as_secs_f64(),
         allocated_bytes: allocated as f64 - allocated_before as f64,
         resident_bytes: resident as f64 - resident_before as f64,
         index_bytes,

@@ -26,6 +26,9 @@ pub(super) fn run(site: &mut Site<'_>) -> anyhow::Result<Vec<Finding>> {
     let largest = watch(&mut found, store, &writers, live, Rounds { times, records })?;
     writers.stop()?;
     let last = store.file_bytes()? as f64;
+    let loaded = store.loaded_bytes as f64;
+    found.note("the file as it was loaded", loaded, Unit::Bytes);
+    found.note("file over the file as loaded, at most", largest / loaded, Unit::Times);
     found.hold("file over live, at most", largest / live, Unit::Times, MOST);
     found.hold("file over live, at the end", last / live, Unit::Times, MOST);
     let figures = engine.figures();

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use anyhow::Context as _;
-use tokenkeep::{DeviceId, Engine, Options, TokenRecord};
+use tokenkeep::{DeviceId, Engine, Options};
 
+use super::bare_map::BareMap;
 use super::finding::{Finding, Unit};
 use super::latency::{Latencies, SHARES};
 use super::picks::Spread;
@@ -13,17 +13,18 @@ use super::reads::{cache_for, hot, read, warm};
 use super::site::{Findings, Site, stage};
 use super::writers::Writers;
 use super::{Section, Settings};
-use crate::{NOW, device, instant};
+use crate::instant;
 
 pub(super) fn run(site: &mut Site<'_>) -> anyhow::Result<Vec<Finding>> {
     let mut found = site.findings(Section::ReadersUnderWriters);
     let (settings, records) = (site.settings, site.records);
-    let hot = hot(2 * records) / 2;
+    let hot = hot(records);
     let store = site.store()?;
     stage(&format!("reading from {records} records while {WRITERS} threads refresh"));
     let (engine, _clock) = store.open(Options::new().cache_bytes(cache_for(hot)))?;
     warm(&engine, hot)?;
-    let ways = [("engine", of_engine(&engine)), ("bare map", of_map(&engine, hot)?)];
+    let map = BareMap::of(&engine, hot)?;
+    let ways = [("engine", of_engine(&engine)), ("bare map", of_map(map))];
     let picks = Spread::Uniform.devices(hot, PICKS, 3)?.into();
     let quiet = measure(settings, &ways, &picks)?;
     let begun = instant();
@@ -86,21 +87,9 @@ fn of_engine(engine: &Engine) -> Read {
     Arc::new(move |device| read(&engine, device))
 }
 
-/// A map with the same records, which nobody changes: what the readers see of it, the machine
-/// does to them.
-fn of_map(engine: &Engine, records: u64) -> anyhow::Result<Read> {
-    let map: papaya::HashMap<DeviceId, Arc<TokenRecord>> = papaya::HashMap::new();
-    for number in 0..records {
-        let record = engine.blocking().get(device(number), NOW)?.live();
-        // A copy, so that the writers do not take the record out of the processor's cache.
-        let record = record.context("a record is missing")?.as_ref().clone();
-        map.pin().insert(device(number), Arc::new(record));
-    }
-    Ok(Arc::new(move |device| {
-        let record = map.pin().get(&device).cloned();
-        std::hint::black_box(record.context("a record is missing")?);
-        Ok(())
-    }))
+/// Nobody changes it: what its readers see of the writers, the machine does to them.
+fn of_map(map: BareMap) -> Read {
+    Arc::new(move |device| map.read(device))
 }
 
 const WRITERS: u64 = 64;

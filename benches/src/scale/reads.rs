@@ -4,6 +4,7 @@ use anyhow::Context as _;
 use tokenkeep::{DeviceId, Engine, Options};
 
 use super::Section;
+use super::bare_map::BareMap;
 use super::finding::{Finding, Unit};
 use super::latency::{Latencies, SHARES};
 use super::machine::available_bytes;
@@ -21,10 +22,16 @@ pub(super) fn run(site: &mut Site<'_>) -> anyhow::Result<Vec<Finding>> {
     let (engine, _clock) = store.open(Options::new().cache_bytes(cache_for(hot)))?;
     warm(&engine, hot)?;
     found.note("cached records", engine.figures().cached_records as f64, Unit::Count);
+    let map = BareMap::of(&engine, hot)?;
     for spread in SPREADS {
         let picks = spread.devices(hot, CACHED_READS, 1)?;
-        report(&mut found, &engine, &format!("get, cached, {}", spread.name()), &picks)?;
+        let what = format!("get, cached, {}", spread.name());
+        let mean = report(&mut found, &engine, &what, &picks)?;
+        let bare = mean_nanos(&picks, |device| map.read(device))?;
+        found.note(&format!("bare map, {}: mean", spread.name()), bare, Unit::Nanos);
+        found.hold(&format!("{what}: mean over bare map"), mean / bare, Unit::Times, OVER_BARE);
     }
+    drop(map);
     let kept = engine.figures().cached_records;
     anyhow::ensure!(kept == hot, "{kept} of {hot} records stayed in the cache");
     engine.blocking().close()?;
@@ -34,21 +41,23 @@ pub(super) fn run(site: &mut Site<'_>) -> anyhow::Result<Vec<Finding>> {
     for spread in SPREADS {
         let picks = spread.devices(records, FILE_READS, 2)?;
         // What the operating system can keep in memory of the file, it has after a first round.
-        mean_nanos(&engine, &picks)?;
+        mean_nanos(&picks, |device| read(&engine, device))?;
         report(&mut found, &engine, &format!("get, not cached, {}", spread.name()), &picks)?;
     }
     engine.blocking().close()?;
     Ok(found.done())
 }
 
-/// The mean without a reading of the clock at every read, and the shares with one.
+/// The mean without a reading of the clock at every read, and the shares with one. Returns the
+/// mean.
 fn report(
     found: &mut Findings,
     engine: &Engine,
     what: &str,
     picks: &[DeviceId],
-) -> anyhow::Result<()> {
-    found.note(&format!("{what}: mean"), mean_nanos(engine, picks)?, Unit::Nanos);
+) -> anyhow::Result<f64> {
+    let mean = mean_nanos(picks, |device| read(engine, device))?;
+    found.note(&format!("{what}: mean"), mean, Unit::Nanos);
     let mut latencies = Latencies::new()?;
     for device in picks {
         let begun = instant();
@@ -58,13 +67,16 @@ fn report(
     for (name, share) in SHARES {
         found.note(&format!("{what}: {name}"), latencies.within(share), Unit::Nanos);
     }
-    Ok(())
+    Ok(mean)
 }
 
-fn mean_nanos(engine: &Engine, picks: &[DeviceId]) -> anyhow::Result<f64> {
+fn mean_nanos(
+    picks: &[DeviceId],
+    read: impl Fn(DeviceId) -> anyhow::Result<()>,
+) -> anyhow::Result<f64> {
     let begun = instant();
     for device in picks {
-        read(engine, *device)?;
+        read(*device)?;
     }
     Ok(begun.elapsed().as_nanos() as f64 / picks.len() as f64)
 }
@@ -81,9 +93,10 @@ pub(super) fn warm(engine: &Engine, hot: u64) -> anyhow::Result<()> {
     (0..hot).try_for_each(|number| read(engine, device(number)))
 }
 
-/// How many of `records` records are kept in memory: all of them if they fit, a million if not.
+/// How many of `records` records are kept in memory: all of them if they fit twice and leave as
+/// much to others, a million if not.
 pub(super) fn hot(records: u64) -> u64 {
-    let fitting = available_bytes() / 2 / CACHED_RECORD;
+    let fitting = available_bytes() / 4 / CACHED_RECORD;
     if records <= fitting { records } else { records.min(HOT).min(fitting.max(1)) }
 }
 
@@ -105,6 +118,8 @@ const SPREADS: [Spread; 2] = [Spread::Uniform, Spread::Zipf];
 const CACHED_READS: u64 = 2_000_000;
 const FILE_READS: u64 = 200_000;
 const CLOCK_READINGS: u32 = 1_000_000;
+/// How much more than a bare map a cached read may take.
+const OVER_BARE: f64 = 2.0;
 const HOT: u64 = 1_000_000;
 /// More than a cached record takes, in bytes.
 const CACHED_RECORD: u64 = 2200;

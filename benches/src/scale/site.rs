@@ -76,6 +76,8 @@ impl Findings {
 #[derive(Debug)]
 pub(super) struct Store {
     directory: TempDir,
+    /// The size of the file when it was just loaded.
+    pub(super) loaded_bytes: u64,
 }
 
 impl Store {
@@ -85,13 +87,15 @@ impl Store {
         F: Fn(u64) -> Insert + Copy + Send + 'static,
     {
         stage(&format!("loading {records} records"));
-        let store = Self { directory: TempDir::with_prefix_in("scale-", &settings.directory)? };
+        let directory = TempDir::with_prefix_in("scale-", &settings.directory)?;
+        let mut store = Self { directory, loaded_bytes: 0 };
         if records == 0 {
             let (engine, _clock) = store.open(Options::new())?;
             engine.blocking().close()?;
         } else {
             store.add(0..records, login)?;
         }
+        store.loaded_bytes = store.file_bytes()?;
         Ok(store)
     }
 
