@@ -21,6 +21,7 @@ pub(super) fn run(site: &mut Site<'_>) -> anyhow::Result<Vec<Finding>> {
     found.note("empty engine, allocated", empty.allocated_bytes, Unit::Bytes);
     let opened = open(site.store()?)?;
     report(&mut found, "3 devices a user", records, &opened, &empty)?;
+    site.make_room();
     let opened = open(&Store::load(settings, records, login_of_its_own)?)?;
     report(&mut found, "1 device a user", records, &opened, &empty)?;
     Ok(found.done())

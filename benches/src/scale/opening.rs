@@ -16,6 +16,8 @@ pub(super) fn run(site: &mut Site<'_>) -> anyhow::Result<Vec<Finding>> {
     let store = site.store()?;
     stage(&format!("opening {records} records"));
     found.note("file", store.file_bytes()? as f64, Unit::Bytes);
+    #[cfg(unix)]
+    found.note("file, on the disk", store.disk_bytes()? as f64, Unit::Bytes);
     for state in [State::JustRead, State::NotCached, State::Killed] {
         let openings = (0..rounds).map(|_| open(store, records, state));
         let openings = openings.collect::<anyhow::Result<Vec<_>>>()?;

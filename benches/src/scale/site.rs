@@ -41,6 +41,14 @@ impl<'a> Site<'a> {
         Ok(self.store.insert(store))
     }
 
+    /// Removes the store if another one like it, and as much again, does not fit beside it; the
+    /// next section that needs it loads it again.
+    pub(super) fn make_room(&mut self) {
+        if check_space(&self.settings.directory, self.records.saturating_mul(2)).is_err() {
+            self.store = None;
+        }
+    }
+
     /// What `section` finds here.
     pub(super) fn findings(&self, section: Section) -> Findings {
         Findings { section, records: self.records, found: Vec::new() }
@@ -127,6 +135,14 @@ impl Store {
 
     pub(super) fn file_bytes(&self) -> anyhow::Result<u64> {
         Ok(std::fs::metadata(self.file())?.len())
+    }
+
+    /// What the file takes of the disk: what was never written in it takes nothing.
+    #[cfg(unix)]
+    pub(super) fn disk_bytes(&self) -> anyhow::Result<u64> {
+        use std::os::unix::fs::MetadataExt as _;
+        // The blocks that are counted have this size whatever the file system has.
+        Ok(std::fs::metadata(self.file())?.blocks() * 512)
     }
 }
 
