@@ -8,7 +8,7 @@ use super::bare_map::BareMap;
 use super::finding::{Finding, Unit};
 use super::latency::{Latencies, SHARES};
 use super::picks::Spread;
-use super::readers::{Read, Readers};
+use super::readers::{Crew, Pace, Read, Readers};
 use super::reads::{cache_for, hot, read, warm};
 use super::site::{Findings, Site, stage};
 use super::writers::Writers;
@@ -55,7 +55,8 @@ fn measure(
     let mut seen = Vec::new();
     for readers in READERS {
         for (way, read) in ways {
-            let latencies = Readers::read_for(settings.reading, readers, picks, read)?;
+            let crew = Crew { threads: readers, pace: Pace::Spinning };
+            let latencies = Readers::read_for(settings.reading, crew, picks, read)?;
             seen.push(Seen { readers, way, latencies });
         }
     }

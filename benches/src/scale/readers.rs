@@ -13,6 +13,23 @@ use crate::instant;
 /// Reads one device; an error if what it finds is not what must be there.
 pub(super) type Read = Arc<dyn Fn(DeviceId) -> anyhow::Result<()> + Send + Sync>;
 
+/// How much of the processors the readers take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pace {
+    /// All that they get.
+    Spinning,
+    /// They rest after a few reads: writers have processors to run on, as they have where readers
+    /// have other things to do.
+    Resting,
+}
+
+/// How many threads read, and how fast.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Crew {
+    pub(super) threads: usize,
+    pub(super) pace: Pace,
+}
+
 /// Threads at work.
 #[derive(Debug)]
 pub(super) struct Readers {
@@ -21,14 +38,15 @@ pub(super) struct Readers {
 }
 
 impl Readers {
-    /// Starts `threads` threads that go through `picks` again and again, each from another place.
-    pub(super) fn start(threads: usize, picks: &Arc<[DeviceId]>, read: &Read) -> Self {
+    /// Starts threads that go through `picks` again and again, each from another place.
+    pub(super) fn start(crew: Crew, picks: &Arc<[DeviceId]>, read: &Read) -> Self {
         let stopped = Arc::new(AtomicBool::new(false));
+        let Crew { threads, pace } = crew;
         let threads = (0..threads)
             .map(|thread| {
                 let (stopped, picks, read) = (stopped.clone(), Arc::clone(picks), read.clone());
                 let start = picks.len() / threads * thread;
-                std::thread::spawn(move || time_reads(&stopped, &picks, start, &read))
+                std::thread::spawn(move || time_reads(&stopped, pace, &picks, start, &read))
             })
             .collect();
         Self { stopped, threads }
@@ -45,14 +63,14 @@ impl Readers {
         Ok(all)
     }
 
-    /// Lets `threads` threads read for `duration`.
+    /// Lets them read for `duration`.
     pub(super) fn read_for(
         duration: Duration,
-        threads: usize,
+        crew: Crew,
         picks: &Arc<[DeviceId]>,
         read: &Read,
     ) -> anyhow::Result<Latencies> {
-        let readers = Self::start(threads, picks, read);
+        let readers = Self::start(crew, picks, read);
         let _ = crossbeam_channel::after(duration).recv();
         readers.stop()
     }
@@ -60,21 +78,28 @@ impl Readers {
 
 fn time_reads(
     stopped: &AtomicBool,
+    pace: Pace,
     picks: &[DeviceId],
     start: usize,
     read: &Read,
 ) -> anyhow::Result<Latencies> {
     let mut latencies = Latencies::new()?;
-    for device in picks.iter().cycle().skip(start) {
+    for (device, count) in picks.iter().cycle().skip(start).zip(1_u64..) {
         let begun = instant();
         read(*device)?;
         latencies.record(begun.elapsed());
         if stopped.load(Ordering::Relaxed) {
             break;
         }
+        if pace == Pace::Resting && count.is_multiple_of(READS_AT_ONCE) {
+            let _ = crossbeam_channel::after(REST).recv();
+        }
     }
     Ok(latencies)
 }
+
+const READS_AT_ONCE: u64 = 256;
+const REST: Duration = Duration::from_millis(1);
 
 #[cfg(test)]
 mod tests {
@@ -97,7 +122,7 @@ mod tests {
             counts[at].fetch_add(1, Ordering::Relaxed);
             Ok(())
         });
-        let readers = Readers::start(3, &picks(), &read);
+        let readers = Readers::start(Crew { threads: 3, pace: Pace::Resting }, &picks(), &read);
         while reads.iter().any(|count| count.load(Ordering::Relaxed) == 0) {
             std::thread::yield_now();
         }
@@ -109,6 +134,7 @@ mod tests {
     #[test]
     fn a_read_that_finds_the_wrong_thing_is_an_error() {
         let read: Read = Arc::new(|_| anyhow::bail!("it is missing"));
-        assert!(Readers::start(2, &picks(), &read).stop().is_err());
+        let crew = Crew { threads: 2, pace: Pace::Spinning };
+        assert!(Readers::start(crew, &picks(), &read).stop().is_err());
     }
 }

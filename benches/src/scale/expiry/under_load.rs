@@ -11,7 +11,7 @@ use crate::scale::Settings;
 use crate::scale::finding::Unit;
 use crate::scale::latency::SHARES;
 use crate::scale::picks::Spread;
-use crate::scale::readers::{Read, Readers};
+use crate::scale::readers::{Crew, Pace, Read, Readers};
 use crate::scale::reads::{cache_for, hot, read, warm};
 use crate::scale::site::{Findings, Store, stage};
 use crate::scale::writers::Writers;
@@ -129,7 +129,7 @@ impl Dead<'_> {
 /// How long before the first death the load begins; the engine trusts its clock by then.
 const TRUSTED: Duration = Duration::from_secs(60);
 const WRITERS: u64 = 16;
-const READERS: usize = 2;
+const READERS: Crew = Crew { threads: 2, pace: Pace::Resting };
 const PICKS: u64 = 1 << 20;
 const MOST: f64 = 2.0;
 /// The share of the dead that may stay.
