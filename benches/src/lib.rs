@@ -4,6 +4,7 @@ pub mod compare;
 mod entry;
 pub mod load;
 pub mod peers;
+pub mod scale;
 
 pub use entry::Entry;
 
