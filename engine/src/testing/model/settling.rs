@@ -52,7 +52,9 @@ impl Driver {
         }
         // That one of them was forgotten explains the answers; another one may have been.
         for device in due {
-            if let Some(known) = before.devices.get(&device) {
+            if let Some(known) = before.devices.get(&device)
+                && matches!(self.peek(device), Ok(Lookup::Absent))
+            {
                 self.model.devices.entry(device).or_insert_with(|| known.clone());
             }
         }
@@ -151,12 +153,17 @@ impl Driver {
 
     pub(super) fn choose(&mut self, candidates: Vec<Model>) {
         let mut differences = Vec::new();
-        for candidate in &candidates {
-            let mut candidate = candidate.clone();
-            self.forget(&mut candidate);
-            match self.difference(&candidate) {
+        let mut attempts = candidates.clone();
+        attempts.iter_mut().for_each(|candidate| self.forget(candidate));
+        // Rather one that explains everything than one with devices that may be anything.
+        let strictly = attempts.iter().map(|candidate| {
+            (Model { devices: candidate.devices.clone(), ..Model::default() }, candidate)
+        });
+        let leniently = attempts.iter().map(|candidate| (candidate.clone(), candidate));
+        for (attempt, candidate) in strictly.chain(leniently) {
+            match self.difference(&attempt) {
                 None => {
-                    self.model = candidate;
+                    self.model = candidate.clone();
                     return;
                 }
                 Some(difference) => differences.push(difference),
