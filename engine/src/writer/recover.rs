@@ -57,10 +57,11 @@ fn merged(mut slot: LiveSlot, old: LiveSlot) -> LiveSlot {
     slot
 }
 
-/// The holder of a lease lives on in this process.
+/// The holder of a lease lives on in this process. An intent that it took after the one that
+/// memory knows is another one: it got an error for it.
 fn keep_lease(slot: &mut LiveSlot, old: &LiveSlot) {
     if let (Some(found), Some(known)) = (&mut slot.intent, old.intent())
-        && found.intent.holder == known.holder
+        && (found.intent.holder, found.intent.since) == (known.holder, known.since)
     {
         found.intent = known;
     }
