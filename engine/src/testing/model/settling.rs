@@ -127,15 +127,15 @@ impl Driver {
         self.disk.restart(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         self.engine = Some(self.open());
         for candidate in &mut candidates {
-            self.adopt_last_seen(candidate);
+            self.adopt_last_seen(candidate, |_| true);
             candidate.reopen();
         }
         self.choose(candidates);
     }
 
-    /// A touch may be lost, and nothing else.
-    pub(super) fn adopt_last_seen(&self, model: &mut Model) {
-        for (device, known) in &mut model.devices {
+    /// A touch may be lost, and nothing else: of the devices for which `may_be` says so.
+    pub(super) fn adopt_last_seen(&self, model: &mut Model, may_be: impl Fn(&Known) -> bool) {
+        for (device, known) in model.devices.iter_mut().filter(|(_, known)| may_be(known)) {
             let Known::Live { record, synced_last_seen_at } = known else { continue };
             let mut lost = record.clone();
             lost.last_seen_at = *synced_last_seen_at;
