@@ -11,6 +11,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use tokenkeep_core::{DeviceId, Email, Timestamp, TokenRecord};
 
+use crate::block::Size;
 use cache::Cache;
 pub(crate) use lists::Lists;
 use slot::Outline;
@@ -64,6 +65,11 @@ impl Index {
             index: self,
             lists: self.lists.write().unwrap_or_else(PoisonError::into_inner),
         }
+    }
+
+    /// Fills the index of a store that is opened.
+    pub(crate) fn load(&self) -> Loading<'_> {
+        Loading { index: self, slots: self.slots.pin() }
     }
 
     /// Every device with a slot.
@@ -141,6 +147,32 @@ impl Index {
 
 /// Measured with a million devices of as many users.
 const BYTES_PER_DEVICE: u64 = 212;
+
+/// An index that is filled for the first time. Its lists are made at the end, in one go: that is
+/// far cheaper than keeping them in line with each slot.
+pub(crate) struct Loading<'a> {
+    index: &'a Index,
+    slots: papaya::HashMapRef<'a, DeviceId, Slot, RandomState, papaya::LocalGuard<'a>>,
+}
+
+impl Loading<'_> {
+    /// A copy of the slot of `device`.
+    pub(crate) fn slot(&self, device: DeviceId) -> Option<Slot> {
+        self.slots.get(&device).cloned()
+    }
+
+    /// Puts a slot in place of what is there.
+    pub(crate) fn put(&self, device: DeviceId, slot: Slot) {
+        let second = Lists::second_of(&slot);
+        self.slots.insert(device, slot.queued_at(second));
+    }
+
+    /// Makes the lists; so much is in the file.
+    pub(crate) fn finish(self, size: Size) {
+        let slots = self.slots.iter().map(|(device, slot)| (*device, slot.outline()));
+        *self.index.publish().lists_mut() = Lists::of(slots, size);
+    }
+}
 
 /// The index while it is changed.
 #[derive(Debug)]

@@ -33,6 +33,8 @@ pub(crate) struct Writer {
     /// Devices whose last use is not on the disk.
     touched: HashSet<DeviceId>,
     reclaiming: Reclaiming,
+    /// More has died than was let go of.
+    more_to_forget: bool,
     /// Since when acknowledged writes wait for the disk, on the monotonic clock.
     unflushed_since: Option<Duration>,
     /// A commit failed, and the index was not brought in line with the file since.
@@ -59,6 +61,7 @@ impl Writer {
             guard,
             touched: HashSet::new(),
             reclaiming: Reclaiming::default(),
+            more_to_forget: false,
             unflushed_since: None,
             out_of_line: false,
             patience: FIRST_PATIENCE,
@@ -177,7 +180,7 @@ impl Writer {
             return self.patience;
         }
         match self.shared.options.durability {
-            _ if self.reclaiming.has_work() => Duration::ZERO,
+            _ if self.more_to_forget || self.reclaiming.has_work() => Duration::ZERO,
             Durability::Interval(interval) => interval.clamp(SHORTEST_IDLE, IDLE),
             Durability::Immediate => IDLE,
         }
@@ -187,12 +190,14 @@ impl Writer {
     fn look_at_the_clock(&mut self) {
         let shared = Arc::clone(&self.shared);
         let certain = self.guard.certain(&*shared.options.clock);
+        self.more_to_forget = false;
         shared.clock_disagreement.store(self.guard.disagreement_seconds(), Ordering::Relaxed);
         if let Some(certain) = certain
             && let certain = certain.saturating_sub(LINGERING)
             && shared.index.lists().is_anything_due(certain)
         {
             shared.index.publish().forget_dead(certain, FORGOTTEN_AT_ONCE);
+            self.more_to_forget = shared.index.lists().is_anything_due(certain);
         }
         if self.is_flush_due() || self.touched.len() >= TOUCHES_AT_ONCE {
             // Whoever writes learns of a failure.
@@ -219,7 +224,7 @@ impl Writer {
 const IDLE: Duration = Duration::from_secs(1);
 const SHORTEST_IDLE: Duration = Duration::from_millis(1);
 /// How many devices are looked at between two batches because their time may have come.
-const FORGOTTEN_AT_ONCE: usize = 4096;
+const FORGOTTEN_AT_ONCE: usize = 512;
 /// For so long it can be told of a record that died that it did.
 const LINGERING: Duration = Duration::from_secs(60);
 /// How many last uses wait for a commit that takes them along.

@@ -49,6 +49,34 @@ impl Counts {
 }
 
 impl Lists {
+    /// The lists of all of these slots, whose rows are in a file of this size.
+    pub(super) fn of(slots: impl Iterator<Item = (DeviceId, Outline)>, size: Size) -> Self {
+        let (mut users, mut queue) = (Vec::new(), Vec::new());
+        let mut lists = Self::default();
+        lists.counts.size = size;
+        for (device, slot) in slots {
+            lists.counts.needed_rows += slot.rows;
+            queue.push((slot.queued, device));
+            users.extend(slot.user.map(|user| (user, device)));
+            if slot.has_intent {
+                lists.intents.insert(device);
+            }
+        }
+        users.sort_unstable();
+        let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+        lists.counts.devices = count(users.len());
+        lists.counts.users = count(users.chunk_by(|(a, _), (b, _)| a == b).count());
+        queue.sort_unstable();
+        // A set that is made of what is sorted is filled, not split.
+        (lists.users, lists.queue) = (users.into_iter().collect(), queue.into_iter().collect());
+        lists
+    }
+
+    /// The second at which the queue looks at `slot`, if it stands nowhere.
+    pub(super) fn second_of(slot: &Slot) -> u32 {
+        second_after(slot.forget_at())
+    }
+
     pub(crate) fn devices_of(&self, user: u64) -> impl Iterator<Item = DeviceId> + '_ {
         let (first, last) = (DeviceId::from_bytes([0; 16]), DeviceId::from_bytes([255; 16]));
         self.users.range((user, first)..=(user, last)).map(|(_, device)| *device)
@@ -81,7 +109,7 @@ impl Lists {
         queued: Option<u32>,
         slot: Option<&Slot>,
     ) -> u32 {
-        let second = slot.map(|slot| second_after(slot.forget_at()));
+        let second = slot.map(Self::second_of);
         match (queued, second) {
             (Some(queued), Some(second)) if queued <= second => return queued,
             (Some(queued), _) => drop(self.queue.remove(&(queued, device))),

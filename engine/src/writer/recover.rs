@@ -7,15 +7,15 @@ use tokenkeep_core::codec::{CodecError, Header};
 use tokenkeep_core::{DeviceId, RefreshIntent, Timestamp};
 
 use crate::block::{Entries, Size};
-use crate::index::{EndedSlot, Index, LiveSlot, Publication, Slot};
+use crate::index::{EndedSlot, LiveSlot, Loading, Slot};
 use crate::open::OpenError;
 use crate::shared::Shared;
 
 /// Fills the empty index of a store that was just opened.
 pub(crate) fn load(shared: &Shared) -> Result<(), OpenError> {
-    let mut target = Fresh { index: &shared.index, publication: shared.index.publish() };
-    let scanned = scan(shared, &mut target)?;
-    scanned.count(&mut target.publication);
+    let mut loading = shared.index.load();
+    let scanned = scan(shared, &mut loading)?;
+    loading.finish(scanned.size);
     shared.next_block.store(scanned.next_block, Ordering::Release);
     Ok(())
 }
@@ -44,7 +44,7 @@ pub(super) fn reconcile(shared: &Shared) -> Result<(), OpenError> {
         };
         publication.put(device, Some(slot));
     }
-    scanned.count(&mut publication);
+    publication.lists_mut().counts.size = scanned.size;
     let next_block = scanned.next_block.max(shared.next_block.load(Ordering::Acquire));
     shared.next_block.store(next_block, Ordering::Release);
     Ok(())
@@ -58,10 +58,11 @@ fn merged(mut slot: LiveSlot, old: LiveSlot) -> LiveSlot {
     slot
 }
 
-/// The holder of a lease lives on in this process.
+/// The holder of a lease lives on in this process. An intent that it took after the one that
+/// memory knows is another one: it got an error for it.
 fn keep_lease(slot: &mut LiveSlot, old: &LiveSlot) {
     if let (Some(found), Some(known)) = (&mut slot.intent, old.intent())
-        && found.holder == known.holder
+        && (found.holder, found.since) == (known.holder, known.since)
     {
         **found = known;
     }
@@ -72,30 +73,19 @@ struct Scanned {
     next_block: u64,
 }
 
-impl Scanned {
-    fn count(&self, publication: &mut Publication<'_>) {
-        publication.lists_mut().counts.size = self.size;
-    }
-}
-
 /// Where slots are put together while rows are read.
 trait Slots {
     fn take(&self, device: DeviceId) -> Option<Slot>;
     fn put(&mut self, device: DeviceId, slot: Slot);
 }
 
-struct Fresh<'a> {
-    index: &'a Index,
-    publication: Publication<'a>,
-}
-
-impl Slots for Fresh<'_> {
+impl Slots for Loading<'_> {
     fn take(&self, device: DeviceId) -> Option<Slot> {
-        self.index.slot(device)
+        self.slot(device)
     }
 
     fn put(&mut self, device: DeviceId, slot: Slot) {
-        self.publication.put(device, Some(slot));
+        Self::put(self, device, slot);
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
+use std::time::Duration;
 
 use tokenkeep_core::{
     Clock as _, DeviceId, Email, EndReason, Lookup, StoreError, Timestamp, TokenRecord,
@@ -23,7 +24,7 @@ impl Driver {
         for _ in 0..10_000 {
             match read() {
                 Err(StoreError::Unavailable(_)) if !self.disk.has_crashed() => {
-                    std::thread::yield_now();
+                    std::thread::park_timeout(Duration::from_millis(1));
                 }
                 outcome => return outcome,
             }
@@ -66,7 +67,7 @@ impl Driver {
         let back: Vec<_> = model.faded.keys().copied().filter(is_back).collect();
         let found = back.into_iter().filter_map(|device| model.faded.remove_entry(&device));
         let mut back = Model { devices: found.collect(), ..Model::default() };
-        self.adopt_last_seen(&mut back);
+        self.adopt_last_seen(&mut back, |_| true);
         back.reopen();
         model.devices.append(&mut back.devices);
     }

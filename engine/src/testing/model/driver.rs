@@ -216,6 +216,10 @@ impl Driver {
         }
         self.tally.event("reopen");
         self.engine = Some(self.open());
+        // The last use of a record that is due is not worth a row.
+        let mut model = std::mem::take(&mut self.model);
+        self.adopt_last_seen(&mut model, |known| known.due_at() <= self.latest);
+        self.model = model;
         self.model.reopen();
     }
 }

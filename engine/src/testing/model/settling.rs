@@ -52,7 +52,9 @@ impl Driver {
         }
         // That one of them was forgotten explains the answers; another one may have been.
         for device in due {
-            if let Some(known) = before.devices.get(&device) {
+            if let Some(known) = before.devices.get(&device)
+                && matches!(self.peek(device), Ok(Lookup::Absent))
+            {
                 self.model.devices.entry(device).or_insert_with(|| known.clone());
             }
         }
@@ -129,15 +131,15 @@ impl Driver {
         self.disk.restart(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         self.engine = Some(self.open());
         for candidate in &mut candidates {
-            self.adopt_last_seen(candidate);
+            self.adopt_last_seen(candidate, |_| true);
             candidate.reopen();
         }
         self.choose(candidates);
     }
 
-    /// A touch may be lost, and nothing else.
-    pub(super) fn adopt_last_seen(&self, model: &mut Model) {
-        for (device, known) in &mut model.devices {
+    /// A touch may be lost, and nothing else: of the devices for which `may_be` says so.
+    pub(super) fn adopt_last_seen(&self, model: &mut Model, may_be: impl Fn(&Known) -> bool) {
+        for (device, known) in model.devices.iter_mut().filter(|(_, known)| may_be(known)) {
             let Known::Live { record, synced_last_seen_at } = known else { continue };
             let mut lost = record.clone();
             lost.last_seen_at = *synced_last_seen_at;
@@ -155,12 +157,17 @@ impl Driver {
 
     pub(super) fn choose(&mut self, candidates: Vec<Model>) {
         let mut differences = Vec::new();
-        for candidate in &candidates {
-            let mut candidate = candidate.clone();
-            self.forget(&mut candidate);
-            match self.difference(&candidate) {
+        let mut attempts = candidates.clone();
+        attempts.iter_mut().for_each(|candidate| self.forget(candidate));
+        // Rather one that explains everything than one with devices that may be anything.
+        let strictly = attempts.iter().map(|candidate| {
+            (Model { devices: candidate.devices.clone(), ..Model::default() }, candidate)
+        });
+        let leniently = attempts.iter().map(|candidate| (candidate.clone(), candidate));
+        for (attempt, candidate) in strictly.chain(leniently) {
+            match self.difference(&attempt) {
                 None => {
-                    self.model = candidate;
+                    self.model = candidate.clone();
                     return;
                 }
                 Some(difference) => differences.push(difference),

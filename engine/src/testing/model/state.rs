@@ -332,7 +332,9 @@ impl Model {
                 _ => None,
             };
             match old {
-                Some(old) if old.holder == intent.holder => *intent = old,
+                Some(old) if (old.holder, old.since) == (intent.holder, intent.since) => {
+                    *intent = old
+                }
                 _ => (intent.leased_until, intent.uncertain) = (Timestamp::default(), true),
             }
         }
