@@ -79,6 +79,14 @@ impl Headers {
         guarded(|| self.0.range(range)).map(|blocks| Blocks(Some(blocks)))
     }
 
+    /// The first and the last block, if there are any.
+    pub(crate) fn ends(&self) -> Result<Option<(u64, u64)>, StorageError> {
+        guarded(|| {
+            let ends = self.0.first()?.zip(self.0.last()?);
+            Ok(ends.map(|((first, _), (last, _))| (first.value(), last.value())))
+        })
+    }
+
     /// How many blocks the database says there are.
     pub(crate) fn count(&self) -> Result<u64, StorageError> {
         guarded(|| self.0.len())

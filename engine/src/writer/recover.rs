@@ -1,12 +1,14 @@
 //! Rebuilds the index from the headers: the newest row of a device wins.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::atomic::Ordering;
 
 use tokenkeep_core::codec::{CodecError, Header};
 use tokenkeep_core::{DeviceId, RefreshIntent, Timestamp};
 
 use crate::block::{Entries, Size};
+use crate::disk::Snapshot;
 use crate::index::{EndedSlot, LiveSlot, Loading, Slot};
 use crate::open::OpenError;
 use crate::shared::Shared;
@@ -102,6 +104,35 @@ impl Slots for HashMap<DeviceId, Slot> {
 fn scan(shared: &Shared, slots: &mut impl Slots) -> Result<Scanned, OpenError> {
     let path = shared.disk.path();
     let snapshot = shared.disk.snapshot().map_err(|error| OpenError::storage(path, error))?;
+    std::thread::scope(|scope| {
+        for slice in slices(&snapshot) {
+            let headers = &snapshot.headers;
+            let read_ahead = move || headers.range(slice).map(Iterator::count);
+            // It only saves time: whoever reads in order meets what went wrong.
+            let _ = std::thread::Builder::new().spawn_scoped(scope, read_ahead);
+        }
+        read(shared, &snapshot, slots)
+    })
+}
+
+/// Parts of the log that are read ahead, side by side: a disk answers many at once as fast as one.
+fn slices(snapshot: &Snapshot<'_>) -> Vec<Range<u64>> {
+    let Ok(Some((first, last))) = snapshot.headers.ends() else { return Vec::new() };
+    let length = (last - first) / READERS + 1;
+    if length < WORTH_A_THREAD {
+        return Vec::new();
+    }
+    let begin = |slice: u64| first.saturating_add(slice.saturating_mul(length));
+    (1..READERS).map(|slice| begin(slice)..begin(slice + 1)).collect()
+}
+
+/// Reads the rows in their order.
+fn read(
+    shared: &Shared,
+    snapshot: &Snapshot<'_>,
+    slots: &mut impl Slots,
+) -> Result<Scanned, OpenError> {
+    let path = shared.disk.path();
     let mut scanned = Scanned { size: Size::default(), next_block: 1 };
     let mut count = 0;
     let blocks = snapshot.headers.range::<u64>(..);
@@ -171,6 +202,11 @@ fn amend(header: &Header<'_>, slot: &mut LiveSlot) {
         _ => {}
     }
 }
+
+/// How many read at once.
+const READERS: u64 = 8;
+/// Blocks that are read one by one before a thread could help.
+const WORTH_A_THREAD: u64 = 1000;
 
 /// The rows that were read are not those that were written.
 #[derive(Debug, thiserror::Error)]
