@@ -20,8 +20,10 @@ use crate::{
 ///   ([`remove`], [`remove_all_of`], [`Insert::replaces`]) also sees to it that a record which is
 ///   dead by `now` stays dead, should the clock have been wrong and go back; its reason stays
 ///   [`EndReason::Expired`], and it is not among those that are returned.
-/// - **Atomic and linearisable.** Each operation happens at one instant, for every handle and
-///   every instance that shares the store.
+/// - **Atomic and linearisable.** For each device, and for the list of each email, an operation
+///   happens at one instant, for every handle and every instance that shares the store. What ends
+///   several devices is one write: all of them ended or none, whatever fails. Who looks at them one
+///   by one while it becomes visible may still see some and not others.
 /// - **Acknowledged is durable.** When a write returns `Ok`, it survives a crash and a power
 ///   loss. A write that returned an error is there whole or not at all. Only [`touch`] and
 ///   [`extend_lease`] may be lost.

@@ -118,7 +118,8 @@ fn scan(shared: &Shared, slots: &mut impl Slots) -> Result<Scanned, OpenError> {
 /// Parts of the log that are read ahead, side by side: a disk answers many at once as fast as one.
 fn slices(snapshot: &Snapshot<'_>) -> Vec<Range<u64>> {
     let Ok(Some((first, last))) = snapshot.headers.ends() else { return Vec::new() };
-    let length = (last - first) / READERS + 1;
+    // On a damaged page the last may come before the first.
+    let length = last.saturating_sub(first) / READERS + 1;
     if length < WORTH_A_THREAD {
         return Vec::new();
     }
