@@ -80,17 +80,21 @@ impl Peer for Tokenkeep {
 
     fn expire(&self, now: u64, dead: &[Entry]) -> Result<Expired> {
         let now = instant_after(now);
-        let before = self.engine.figures();
-        let kept = before.rows - before.garbage_rows;
+        // A dead record leaves the index, and its row is garbage from then on; the block that it is
+        // in goes with the head of the log.
+        let needed = || {
+            let figures = self.engine.figures();
+            figures.rows - figures.garbage_rows
+        };
+        let before = needed();
         let begun = instant();
         self.clock.advance(now.duration_since(self.clock.now()));
-        // The engine may free some of them in the background, and frees what refreshes left
-        // behind: so what counts is the rows that are left.
-        let freed = || kept.saturating_sub(self.engine.figures().rows);
-        while freed() < dead.len() as u64 {
-            if self.engine.blocking().purge_expired(PURGED_AT_ONCE, now)? == 0 {
+        let freed = || before.saturating_sub(needed());
+        for _ in 0..dead.len() {
+            if freed() >= dead.len() as u64 {
                 break;
             }
+            self.engine.blocking().purge_expired(PURGED_AT_ONCE, now)?;
         }
         Ok(Expired { freed: freed(), took: begun.elapsed() })
     }
