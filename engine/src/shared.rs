@@ -103,6 +103,10 @@ impl Shared {
     ) -> Result<Option<Arc<TokenRecord>>, StoreError> {
         let row = snapshot.row(slot.seq).map_err(|error| self.unread(device, error))?;
         let Some(Row { header, body }) = row else { return Ok(None) };
+        if matches!(Header::decode(&header), Ok(Header::IntentCleared { .. })) {
+            // The row went, and others of its block could not be carried.
+            return Ok(None);
+        }
         let body = body.ok_or_else(|| self.unreadable(device, CodecError::Missing))?;
         let record = codec::decode(&header, &body, &self.ring, &self.store)
             .map_err(|cause| self.unreadable(device, cause))?;
@@ -124,6 +128,7 @@ impl Shared {
         };
         match Header::decode(&bytes) {
             Ok(Header::Record(record)) if record.device == device => Ok(Some(record.verifier)),
+            Ok(Header::IntentCleared { .. }) => Ok(None),
             Ok(_) => Err(self.unreadable(device, CodecError::Tampered)),
             Err(cause) => Err(self.unreadable(device, cause)),
         }

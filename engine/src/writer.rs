@@ -3,6 +3,7 @@
 mod batch;
 mod commit;
 mod leases;
+mod left_behind;
 mod reclaim;
 mod recover;
 mod repair;

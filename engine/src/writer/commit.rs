@@ -86,6 +86,9 @@ impl Writer {
                         headers.remove(number)?;
                         bodies.remove(number)?;
                     }
+                    for (number, list) in &reclaiming.passed().rewritten {
+                        headers.insert(number, list.as_slice())?;
+                    }
                     step
                 };
                 transaction.commit()?;

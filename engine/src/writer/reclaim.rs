@@ -11,8 +11,8 @@
 //! be carried as often as live rows stand against garbage, 7 : 3 by default; the rows at the head
 //! had the longest time to become garbage, so that it is far less for most.
 //!
-//! A row that cannot be read is left where it is, and its block with it, until its device has
-//! ended or has a newer row.
+//! A row that cannot be read is left where it is, until its device has ended or has a newer row;
+//! see [`super::left_behind`].
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
@@ -22,6 +22,7 @@ use tokenkeep_core::codec::Header;
 use tokenkeep_core::{DeviceId, StoreError, Timestamp};
 
 use super::batch::Batch;
+use super::left_behind::LeftBehind;
 use super::{FORGOTTEN_AT_ONCE, Writer};
 use crate::block::{Entries, Size};
 use crate::disk::read_list;
@@ -41,19 +42,15 @@ pub(super) struct Reclaiming {
     is_on: bool,
 }
 
-/// Blocks to drop.
+/// What to drop.
 #[derive(Debug, Default)]
 pub(super) struct Passed {
+    /// Whole blocks.
     pub(super) blocks: Vec<u64>,
+    /// Headers of blocks that stay for some of their rows.
+    pub(super) rewritten: Vec<(u64, Vec<u8>)>,
+    /// How much that makes.
     pub(super) size: Size,
-}
-
-/// A block that stays for some of its rows.
-#[derive(Debug, Default)]
-struct LeftBehind {
-    size: Size,
-    /// The rows, and whose they are, if that can be read.
-    rows: BTreeMap<u64, Option<DeviceId>>,
 }
 
 /// What a step came to. It counts when its commit has succeeded.
@@ -67,6 +64,26 @@ impl Passed {
     fn add(&mut self, block: u64, size: Size) {
         self.blocks.push(block);
         self.size.add(size);
+    }
+
+    /// Rewrites `block`, so that it holds what is `left` of it.
+    fn rewrite(
+        &mut self,
+        block: u64,
+        headers: &[u8],
+        left: &mut LeftBehind,
+    ) -> Result<(), StoreError> {
+        let mut dropped = left.size;
+        if let Some(list) = left.rewritten(block, headers)? {
+            dropped.subtract(left.size);
+            self.size.add(dropped);
+            self.rewritten.push((block, list));
+        }
+        Ok(())
+    }
+
+    fn is_empty(&self) -> bool {
+        self.blocks.is_empty() && self.rewritten.is_empty()
     }
 }
 
@@ -85,7 +102,7 @@ impl Reclaiming {
         bodies: &impl ReadableTable<u64, &'static [u8]>,
         rows: u64,
     ) -> Result<Step, Error> {
-        let mut step = Step { next: self.next, passed: self.overtaken(batch) };
+        let mut step = Step { next: self.next, passed: self.overtaken(batch, headers)? };
         let end = batch.shared.next_block.load(Ordering::Acquire).max(self.next);
         let mut looked_at = 0;
         for block in headers.range(self.next..end)? {
@@ -94,7 +111,7 @@ impl Reclaiming {
             }
             let (number, list) = block?;
             let left = self.carry_rows(batch, bodies, number.value(), list.value());
-            let left = left.map_err(unwritten)?;
+            let mut left = left.map_err(unwritten)?;
             looked_at += left.size.rows;
             step.next = number.value() + 1;
             if left.rows.is_empty() {
@@ -104,6 +121,8 @@ impl Reclaiming {
                     rows = left.rows.len(),
                     "rows cannot be read; they stay as they are"
                 );
+                let rewrite = step.passed.rewrite(number.value(), list.value(), &mut left);
+                rewrite.map_err(unwritten)?;
                 self.left_behind.insert(number.value(), left);
             }
         }
@@ -158,22 +177,36 @@ impl Reclaiming {
 
     /// Whether there is something to do that no batch takes along.
     pub(super) fn has_work(&self) -> bool {
-        self.is_on || !self.passed.blocks.is_empty()
+        self.is_on || !self.passed.is_empty()
     }
 
-    /// Blocks that were left behind and are not needed any more.
-    fn overtaken(&self, batch: &Batch<'_>) -> Passed {
-        let needs = |(seq, device): (&u64, &Option<DeviceId>)| match device {
-            Some(device) => batch.slot(*device).is_some_and(|slot| slot.needs(*seq)),
-            None => true,
-        };
+    /// Rows that were left behind and are not needed any more.
+    fn overtaken(
+        &mut self,
+        batch: &Batch<'_>,
+        headers: &impl ReadableTable<u64, &'static [u8]>,
+    ) -> Result<Passed, Error> {
         let mut passed = Passed::default();
-        for (number, left) in self.left_behind.range(..self.next) {
-            if !left.rows.iter().any(needs) {
+        for (number, left) in self.left_behind.range_mut(..self.next) {
+            let before = left.rows.len();
+            left.rows.retain(|seq, device| {
+                device.is_none_or(|device| batch.slot(device).is_some_and(|slot| slot.needs(*seq)))
+            });
+            if left.rows.is_empty() {
                 passed.add(*number, left.size);
+            } else if left.rows.len() < before {
+                let list = read_list(headers, *number)?.unwrap_or_default();
+                passed.rewrite(*number, &list, left).map_err(unwritten)?;
             }
         }
-        passed
+        Ok(passed)
+    }
+
+    /// Garbage that is being dropped, or that cannot be.
+    fn settled(&self) -> Size {
+        let mut settled = self.passed.size;
+        settled.rows += self.left_behind.values().map(LeftBehind::useless_rows).sum::<u64>();
+        settled
     }
 }
 
@@ -237,8 +270,11 @@ impl Writer {
     /// Sees whether reclaiming is worth its while.
     pub(super) fn look_at_the_garbage(&mut self) {
         let counts = self.shared.index.lists().counts;
-        let mut garbage = counts.garbage_size();
-        garbage.subtract(self.reclaiming.passed.size);
+        let (all, settled) = (counts.garbage_size(), self.reclaiming.settled());
+        let garbage = Size {
+            rows: all.rows.saturating_sub(settled.rows),
+            bodies: all.bodies.saturating_sub(settled.bodies),
+        };
         let options = &self.shared.options;
         let share = weight(counts.size).saturating_mul(options.garbage_percent);
         self.reclaiming.is_on = garbage.rows >= options.garbage_rows.max(1)

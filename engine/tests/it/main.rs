@@ -10,6 +10,7 @@
 )]
 
 mod at_rest;
+mod carrying;
 mod clock;
 mod conformance;
 mod damage;

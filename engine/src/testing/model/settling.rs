@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokenkeep_core::{Clock as _, DeviceId, Lookup, StoreError};
+use tokenkeep_core::{Clock as _, DeviceId, EndReason, Lookup, StoreError};
 
 use super::call::Call;
 use super::driver::Driver;
@@ -27,11 +27,12 @@ impl Driver {
                         // Why a session ended is forgotten with it.
                         let forgotten =
                             *went == Went::Gone(None) && matches!(expected, Went::Gone(_));
-                        // With the clock back, it may be told again of one that has faded.
+                        // It may be told again of one that has faded: with the clock back, or
+                        // that it expired, if the file was read again.
+                        let tells = *went == Went::Gone(Some(EndReason::Expired))
+                            || matches!(went, Went::Gone(_)) && self.now() < self.latest;
                         let told_again =
-                            matches!((went, expected), (Went::Gone(_), Went::Gone(None)))
-                                && self.now() < self.latest
-                                && !before.faded.is_empty();
+                            tells && *expected == Went::Gone(None) && !before.faded.is_empty();
                         went == expected || told_again || forgotten && self.something_is_due()
                     })
                 };
