@@ -248,8 +248,11 @@ impl<'a> Batch<'a> {
             return Ok(record.verifier);
         }
         let snapshot = self.shared.snapshot()?;
-        let verifier = self.shared.read_verifier(&snapshot, device, slot.seq)?;
-        Ok(verifier.unwrap_or(Verifier::from_bytes([0; 32])))
+        match self.shared.read_verifier(&snapshot, device, slot.seq) {
+            Ok(Some(verifier)) => Ok(verifier),
+            Ok(None) | Err(StoreError::Unreadable { .. }) => Ok(Verifier::from_bytes([0; 32])),
+            Err(error) => Err(error),
+        }
     }
 
     fn end(
