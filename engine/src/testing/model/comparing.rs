@@ -10,7 +10,7 @@ use tokenkeep_core::{
 
 use super::driver::Driver;
 use super::input::{DEVICES, EMAILS};
-use super::state::{Known, Model};
+use super::state::{ANSWERABLE, Known, Model};
 use crate::testing::check_counts;
 
 impl Driver {
@@ -66,10 +66,26 @@ impl Driver {
             |device: &DeviceId| !matches!(self.peek(*device), Ok(Lookup::Absent) | Err(_));
         let back: Vec<_> = model.faded.keys().copied().filter(is_back).collect();
         let found = back.into_iter().filter_map(|device| model.faded.remove_entry(&device));
-        let mut back = Model { devices: found.collect(), ..Model::default() };
+        let as_it_is = |(device, known)| (device, self.as_it_is(device, known));
+        let mut back = Model { devices: found.map(as_it_is).collect(), ..Model::default() };
         self.adopt_last_seen(&mut back, |_| true);
         back.reopen();
         model.devices.append(&mut back.devices);
+    }
+
+    /// A record that is dead may have been ended for good: then the engine says so even of a time
+    /// at which it lived.
+    pub(super) fn as_it_is(&self, device: DeviceId, known: Known) -> Known {
+        let Known::Live { record, synced_last_seen_at } = &known else { return known };
+        let mut lost = record.clone();
+        lost.last_seen_at = *synced_last_seen_at;
+        let alive_at = lost.dies_at().saturating_sub(Duration::from_micros(1));
+        match self.engine().blocking().get(device, alive_at) {
+            Ok(Lookup::Ended(_)) if record.is_dead(self.clock.now()) => {
+                Known::Ended { reason: EndReason::Expired, forget_at: self.latest + ANSWERABLE }
+            }
+            _ => known,
+        }
     }
 
     pub(super) fn compare(&mut self) {

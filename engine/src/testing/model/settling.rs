@@ -168,7 +168,13 @@ impl Driver {
         for (attempt, candidate) in strictly.chain(leniently) {
             match self.difference(&attempt) {
                 None => {
-                    self.model = candidate.clone();
+                    // Whether a dead record was ended for good does not show before the clock is
+                    // back.
+                    let devices = candidate.devices.clone().into_iter();
+                    let devices =
+                        devices.map(|(device, known)| (device, self.as_it_is(device, known)));
+                    let devices = devices.collect();
+                    self.model = Model { devices, faded: candidate.faded.clone() };
                     return;
                 }
                 Some(difference) => differences.push(difference),
