@@ -10,7 +10,7 @@ use tokenkeep_core::{
 
 use super::driver::Driver;
 use super::input::{DEVICES, EMAILS};
-use super::state::{ANSWERABLE, Known, Model};
+use super::state::{Known, Model};
 use crate::testing::check_counts;
 
 impl Driver {
@@ -58,6 +58,9 @@ impl Driver {
             model.devices.iter().filter(is_gone).map(|(device, _)| *device).collect();
         gone.into_iter().for_each(|device| model.fade(device));
         self.find_again(model);
+        for (device, known) in &mut model.devices {
+            *known = self.as_it_is(*device, known.clone());
+        }
     }
 
     /// What has faded is found again when the file is read anew, if its rows are still there.
@@ -66,8 +69,7 @@ impl Driver {
             |device: &DeviceId| !matches!(self.peek(*device), Ok(Lookup::Absent) | Err(_));
         let back: Vec<_> = model.faded.keys().copied().filter(is_back).collect();
         let found = back.into_iter().filter_map(|device| model.faded.remove_entry(&device));
-        let as_it_is = |(device, known)| (device, self.as_it_is(device, known));
-        let mut back = Model { devices: found.map(as_it_is).collect(), ..Model::default() };
+        let mut back = Model { devices: found.collect(), ..Model::default() };
         self.adopt_last_seen(&mut back, |_| true);
         back.reopen();
         model.devices.append(&mut back.devices);
@@ -82,7 +84,8 @@ impl Driver {
         let alive_at = lost.dies_at().saturating_sub(Duration::from_micros(1));
         match self.engine().blocking().get(device, alive_at) {
             Ok(Lookup::Ended(_)) if record.is_dead(self.clock.now()) => {
-                Known::Ended { reason: EndReason::Expired, forget_at: self.latest + ANSWERABLE }
+                // When that was, and so when it is forgotten, is not known.
+                Known::Ended { reason: EndReason::Expired, forget_at: self.latest }
             }
             _ => known,
         }
@@ -203,7 +206,9 @@ impl Driver {
             }
             (Lookup::Ended(ended), Some(Known::Ended { reason, forget_at })) => {
                 let is_faded = *forget_at == Timestamp::default() && now < self.latest;
-                is_faded || ended.reason == *reason && now < *forget_at
+                is_faded
+                    || ended.reason == *reason
+                        && (now < *forget_at || *reason == EndReason::Expired)
             }
             (Lookup::Absent, Some(known)) => known.due_at() <= self.latest,
             (Lookup::Absent, None) => true,

@@ -85,14 +85,18 @@ impl Driver {
             1 => (30, 20),
             _ => (100, u64::MAX),
         };
-        let options = Options::new()
-            .clock(Arc::clone(&self.clock) as Arc<dyn tokenkeep_core::Clock>)
-            .key_ring(self.ring.clone())
-            .cache_bytes(cache_bytes)
-            .page_cache_bytes(1 << 20)
-            .garbage(percent, rows)
-            .answerable(ANSWERABLE);
-        open_on(&self.disk, options).unwrap_or_else(|error| panic!("{error:?}"))
+        let open = || {
+            let options = Options::new()
+                .clock(Arc::clone(&self.clock) as Arc<dyn tokenkeep_core::Clock>)
+                .key_ring(self.ring.clone())
+                .cache_bytes(cache_bytes)
+                .page_cache_bytes(1 << 20)
+                .garbage(percent, rows)
+                .answerable(ANSWERABLE);
+            open_on(&self.disk, options)
+        };
+        // A sync that was told to fail may have been left for this.
+        open().or_else(|_| open()).unwrap_or_else(|error| panic!("{error:?}"))
     }
 
     pub(super) fn engine(&self) -> Engine {

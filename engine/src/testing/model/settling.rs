@@ -27,12 +27,14 @@ impl Driver {
                         // Why a session ended is forgotten with it.
                         let forgotten =
                             *went == Went::Gone(None) && matches!(expected, Went::Gone(_));
-                        // It may be told again of one that has faded: with the clock back, or
-                        // that it expired, if the file was read again.
-                        let tells = *went == Went::Gone(Some(EndReason::Expired))
-                            || matches!(went, Went::Gone(_)) && self.now() < self.latest;
+                        // It may be told again of one that has faded, with the clock back; and that
+                        // it expired, whenever the file was read again.
+                        let with_the_clock_back = matches!(went, Went::Gone(_))
+                            && self.now() < self.latest
+                            && !before.faded.is_empty();
+                        let expired = *went == Went::Gone(Some(EndReason::Expired));
                         let told_again =
-                            tells && *expected == Went::Gone(None) && !before.faded.is_empty();
+                            (expired || with_the_clock_back) && *expected == Went::Gone(None);
                         went == expected || told_again || forgotten && self.something_is_due()
                     })
                 };
@@ -168,13 +170,7 @@ impl Driver {
         for (attempt, candidate) in strictly.chain(leniently) {
             match self.difference(&attempt) {
                 None => {
-                    // Whether a dead record was ended for good does not show before the clock is
-                    // back.
-                    let devices = candidate.devices.clone().into_iter();
-                    let devices =
-                        devices.map(|(device, known)| (device, self.as_it_is(device, known)));
-                    let devices = devices.collect();
-                    self.model = Model { devices, faded: candidate.faded.clone() };
+                    self.model = candidate.clone();
                     return;
                 }
                 Some(difference) => differences.push(difference),
