@@ -78,10 +78,9 @@ impl Driver {
     /// A record that is dead may have been ended for good: then the engine says so even of a time
     /// at which it lived.
     pub(super) fn as_it_is(&self, device: DeviceId, known: Known) -> Known {
-        let Known::Live { record, synced_last_seen_at } = &known else { return known };
-        let mut lost = record.clone();
-        lost.last_seen_at = *synced_last_seen_at;
-        let alive_at = lost.dies_at().saturating_sub(Duration::from_micros(1));
+        let (Known::Live { record, .. }, Some(alive_at)) = (&known, known.alive_at()) else {
+            return known;
+        };
         match self.engine().blocking().get(device, alive_at) {
             Ok(Lookup::Ended(_)) if record.is_dead(self.clock.now()) => {
                 // When that was, and so when it is forgotten, is not known.

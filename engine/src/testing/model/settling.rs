@@ -1,7 +1,5 @@
 //! Which state the store is in after calls that may have failed.
 
-use std::time::Duration;
-
 use tokenkeep_core::{Clock as _, DeviceId, EndReason, Lookup, StoreError};
 
 use super::call::Call;
@@ -143,14 +141,12 @@ impl Driver {
     /// A touch may be lost, and nothing else: of the devices for which `may_be` says so.
     pub(super) fn adopt_last_seen(&self, model: &mut Model, may_be: impl Fn(&Known) -> bool) {
         for (device, known) in model.devices.iter_mut().filter(|(_, known)| may_be(known)) {
+            // At that time it shows its last use.
+            let Some(alive_at) = known.alive_at() else { continue };
             let Known::Live { record, synced_last_seen_at } = known else { continue };
-            let mut lost = record.clone();
-            lost.last_seen_at = *synced_last_seen_at;
-            // At that time it was alive in any case, and shows its last use.
-            let alive_at = lost.dies_at().saturating_sub(Duration::from_micros(1));
             let found = self.engine().blocking().get(*device, alive_at.min(self.clock.now()));
             if let Ok(Lookup::Live(found)) = found
-                && (lost.last_seen_at..=record.last_seen_at).contains(&found.last_seen_at)
+                && (*synced_last_seen_at..=record.last_seen_at).contains(&found.last_seen_at)
             {
                 record.last_seen_at = found.last_seen_at;
                 record.previous_visit_at = found.previous_visit_at;

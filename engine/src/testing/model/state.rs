@@ -86,6 +86,13 @@ impl Known {
         }
     }
 
+    /// A time at which it lived in any case, even if its last use was lost.
+    pub(super) fn alive_at(&self) -> Option<Timestamp> {
+        let Self::Live { record, synced_last_seen_at } = self else { return None };
+        let lost = TokenRecord { last_seen_at: *synced_last_seen_at, ..TokenRecord::clone(record) };
+        Some(lost.dies_at().saturating_sub(Duration::from_micros(1)))
+    }
+
     /// A device of which only the id is left.
     pub(super) fn faded() -> Self {
         Self::Ended { reason: EndReason::Expired, forget_at: Timestamp::default() }
