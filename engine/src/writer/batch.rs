@@ -68,6 +68,10 @@ impl<'a> Batch<'a> {
                 let outcome = self.remove_all_of(&email, except, reason, now);
                 self.answer(reply, outcome);
             }
+            Command::Import { record, intent, now, reply } => {
+                let outcome = self.import(*record, intent, now);
+                self.answer(reply, outcome);
+            }
             Command::Touch { device, now, reply } => {
                 self.touch(device, now);
                 self.answer(reply, Ok(()));
@@ -270,7 +274,7 @@ impl<'a> Batch<'a> {
     }
 
     /// Appends the rows of a record that takes the place of `old`, and stages its slot.
-    fn store(
+    pub(super) fn store(
         &mut self,
         new: Prepared,
         old: Option<LiveSlot>,
