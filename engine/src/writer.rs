@@ -8,6 +8,7 @@ mod left_behind;
 mod reclaim;
 mod recover;
 mod repair;
+mod scan;
 
 use std::collections::HashSet;
 use std::sync::Arc;
