@@ -223,7 +223,7 @@ const READERS: u64 = 24;
 const MOST_RESERVED: usize = 1 << 25;
 /// Blocks that are read by one thread before others could help. Tests, whose stores are small,
 /// are to see several.
-const WORTH_A_THREAD: u64 = if cfg!(any(test, feature = "testing")) { 2 } else { 1000 };
+const WORTH_A_THREAD: u64 = if cfg!(any(test, feature = "testing")) { 1 } else { 1000 };
 
 /// The rows that were read are not those that were written.
 #[derive(Debug, thiserror::Error)]
