@@ -27,12 +27,12 @@ pub(super) enum Known {
 pub(super) struct Model {
     pub(super) devices: BTreeMap<DeviceId, Known>,
     /// Devices that were let go of because they were dead for certain. They are not there, until
-    /// the store is opened the next time.
-    pub(super) gone: BTreeMap<DeviceId, Known>,
+    /// the store is opened the next time. After a failure it may be unknown what they were.
+    pub(super) gone: BTreeMap<DeviceId, Vec<Known>>,
     /// Devices that were there and are not to be seen; their ids may be taken, or free again:
     /// rows of them that were still there were found again when the store was opened, and why
     /// a session ended may be forgotten or not.
-    pub(super) faded: BTreeMap<DeviceId, Known>,
+    pub(super) faded: BTreeMap<DeviceId, Vec<Known>>,
 }
 
 impl Known {
@@ -107,9 +107,18 @@ impl Model {
     /// Lets go of a device.
     pub(super) fn fade(&mut self, device: DeviceId) {
         match self.devices.remove(&device) {
-            Some(known @ Known::Live { .. }) => drop(self.gone.insert(device, known)),
-            Some(known) => drop(self.faded.insert(device, known)),
+            Some(known @ Known::Live { .. }) => drop(self.gone.insert(device, vec![known])),
+            Some(known) => drop(self.faded.insert(device, vec![known])),
             None => {}
+        }
+    }
+
+    /// Takes into account that `other` explains what is seen as well: what is gone may have been
+    /// what it says.
+    pub(super) fn doubt(&mut self, other: &Self) {
+        for (device, known) in &mut self.gone {
+            known.extend(other.gone.get(device).into_iter().flatten().cloned());
+            known.extend(other.devices.get(device).cloned());
         }
     }
 
