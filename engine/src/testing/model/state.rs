@@ -90,6 +90,19 @@ impl Known {
         }
     }
 
+    /// Whether both say the same of a device that is gone.
+    fn is_like(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Live { record, .. }, Self::Live { record: other, .. }) => {
+                let token = |record: &TokenRecord| record.access_token.expose().to_owned();
+                let seen = |record: &TokenRecord| (record.last_seen_at, record.refresh_intent);
+                token(record) == token(other) && seen(record) == seen(other)
+            }
+            (Self::Ended { reason, .. }, Self::Ended { reason: other, .. }) => reason == other,
+            _ => false,
+        }
+    }
+
     /// A time at which it lived in any case, even if its last use was lost.
     pub(super) fn alive_at(&self) -> Option<Timestamp> {
         let Self::Live { record, synced_last_seen_at } = self else { return None };
@@ -117,8 +130,12 @@ impl Model {
     /// what it says.
     pub(super) fn doubt(&mut self, other: &Self) {
         for (device, known) in &mut self.gone {
-            known.extend(other.gone.get(device).into_iter().flatten().cloned());
-            known.extend(other.devices.get(device).cloned());
+            let gone = other.gone.get(device).into_iter().flatten();
+            for other in gone.chain(other.devices.get(device)) {
+                if !known.iter().any(|known| known.is_like(other)) {
+                    known.push(other.clone());
+                }
+            }
         }
     }
 
