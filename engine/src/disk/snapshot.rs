@@ -39,6 +39,16 @@ impl Snapshot<'_> {
     pub(crate) fn header(&self, seq: u64) -> Result<Option<Vec<u8>>, redb::Error> {
         Ok(find(&self.headers.0, seq)?)
     }
+
+    /// The bodies of the block `number`, if it has any.
+    pub(crate) fn bodies(&self, number: u64) -> Result<Option<Vec<u8>>, StorageError> {
+        read_list(&self.bodies, number)
+    }
+
+    /// Whether the pages can be read that dropping the bodies of the block `number` touches.
+    pub(crate) fn check_bodies_around(&self, number: u64) -> Result<(), StorageError> {
+        check_around(&self.bodies, number)
+    }
 }
 
 /// The entry of the row `seq` in one of its block's lists, if it is there.
@@ -55,11 +65,29 @@ pub(crate) fn find(
 }
 
 /// One of the lists of the block `number`, if it is there.
-pub(crate) fn read_list(
+fn read_list(
     table: &impl ReadableTable<u64, &'static [u8]>,
     number: u64,
 ) -> Result<Option<Vec<u8>>, StorageError> {
     guarded(|| Ok(table.get(number)?.map(|list| list.value().to_vec())))
+}
+
+/// Whether the block `number` and those beside it can be read: what is left of a page may be merged
+/// with the page beside it.
+fn check_around(
+    table: &ReadOnlyTable<u64, &'static [u8]>,
+    number: u64,
+) -> Result<(), StorageError> {
+    guarded(|| {
+        let look = |block: Option<Result<Found, StorageError>>| {
+            block.transpose().map(|block| block.map(|(n, list)| (n.value(), list.value().len())))
+        };
+        look(table.range(..number)?.next_back())?;
+        let mut after = table.range(number..)?;
+        look(after.next())?;
+        look(after.next())?;
+        Ok(())
+    })
 }
 
 /// What a block that makes no sense is to whoever reads it.
@@ -77,6 +105,16 @@ impl Headers {
         range: impl RangeBounds<K>,
     ) -> Result<Blocks, StorageError> {
         guarded(|| self.0.range(range)).map(|blocks| Blocks(Some(blocks)))
+    }
+
+    /// The headers of the block `number`, if it is there.
+    pub(crate) fn list(&self, number: u64) -> Result<Option<Vec<u8>>, StorageError> {
+        read_list(&self.0, number)
+    }
+
+    /// Whether the pages can be read that a change of the block `number` touches.
+    pub(crate) fn check_around(&self, number: u64) -> Result<(), StorageError> {
+        check_around(&self.0, number)
     }
 
     /// The first and the last block, if there are any.
