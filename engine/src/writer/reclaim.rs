@@ -258,8 +258,7 @@ fn unwritten(error: StoreError) -> Error {
 impl Writer {
     /// How many rows the commit of a batch looks at.
     pub(super) fn rows_to_look_at(&self, appended: u64) -> u64 {
-        let rows = appended.saturating_mul(LOOKED_AT_FOR_EACH).clamp(FEWEST_ROWS, MOST_ROWS);
-        if self.reclaiming.is_on { rows } else { 0 }
+        if self.reclaiming.is_on { rows_for(appended) } else { 0 }
     }
 
     /// Sees whether reclaiming is worth its while.
@@ -328,6 +327,12 @@ impl Writer {
     }
 }
 
+/// How many rows a batch that appends so many looks at.
+fn rows_for(appended: u64) -> u64 {
+    let most = MOST_ROWS.max(appended.saturating_mul(AT_LEAST_FOR_EACH));
+    appended.saturating_mul(LOOKED_AT_FOR_EACH).clamp(FEWEST_ROWS, most)
+}
+
 /// A page of headers is damaged.
 #[derive(Debug, thiserror::Error)]
 #[error("the data file is damaged, and no space is reclaimed: restore a backup of it")]
@@ -343,6 +348,22 @@ const BODY_WEIGHT: u64 = 10;
 /// Rows that a batch looks at for each that it appends. The log would have to grow without end
 /// if that were fewer than one for each row of garbage that there is at its head.
 const LOOKED_AT_FOR_EACH: u64 = 3;
+/// So many of them however large the batch is.
+const AT_LEAST_FOR_EACH: u64 = 2;
 const FEWEST_ROWS: u64 = 8;
-/// Rows that one commit looks at, at most.
+/// Rows that one commit looks at, unless it appends about as many.
 const MOST_ROWS: u64 = 2048;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_batch_appends_faster_than_reclaiming_looks() {
+        for appended in [1, 7, 64, 682, 683, 1024, 1025, 4096, 1 << 20] {
+            let rows = rows_for(appended);
+            assert!(rows >= 2 * appended, "{rows} rows for {appended}");
+            assert!(rows <= MOST_ROWS.max(2 * appended), "{rows} rows for {appended}");
+        }
+    }
+}

@@ -143,15 +143,17 @@ fn read(
     for block in blocks.map_err(|error| OpenError::storage(path, error))? {
         let (number, list) = block.map_err(|error| OpenError::storage(path, error))?;
         if number.value() < scanned.next_block {
-            return Err(OpenError::damaged(BlocksMissing));
+            return Err(OpenError::damaged(path, BlocksMissing));
         }
         scanned.next_block = number.value().saturating_add(1);
         count += 1;
         for entry in Entries::of(number.value(), list.value()) {
-            let (seq, bytes) = entry.map_err(OpenError::damaged)?;
+            let (seq, bytes) = entry.map_err(|error| OpenError::damaged(path, error))?;
             let header = Header::decode(bytes).map_err(|error| match error {
-                CodecError::UnknownFormat(format) => OpenError::NewerFormat { format },
-                cause => OpenError::damaged(DamagedRow { seq, cause }),
+                CodecError::UnknownFormat(format) => {
+                    OpenError::NewerFormat { path: path.to_owned(), format }
+                }
+                cause => OpenError::damaged(path, DamagedRow { seq, cause }),
             })?;
             scanned.size.add_row(matches!(header, Header::Record(_)));
             apply(shared, seq, &header, slots);
@@ -160,7 +162,7 @@ fn read(
     // A damaged page may well read as one with fewer rows, and redb does not look.
     let there = snapshot.headers.count().map_err(|error| OpenError::storage(path, error))?;
     if count != there {
-        return Err(OpenError::damaged(BlocksMissing));
+        return Err(OpenError::damaged(path, BlocksMissing));
     }
     Ok(scanned)
 }
