@@ -2,7 +2,7 @@
 
 use std::borrow::Borrow;
 use std::iter::FusedIterator;
-use std::ops::RangeBounds;
+use std::ops::{RangeBounds, RangeInclusive};
 use std::sync::RwLockReadGuard;
 
 use redb::{
@@ -45,9 +45,12 @@ impl Snapshot<'_> {
         read_list(&self.bodies, number)
     }
 
-    /// Whether the pages can be read that dropping the bodies of the block `number` touches.
-    pub(crate) fn check_bodies_around(&self, number: u64) -> Result<(), StorageError> {
-        check_around(&self.bodies, number)
+    /// Whether the pages can be read that dropping the bodies of these blocks touches.
+    pub(crate) fn check_bodies_around(
+        &self,
+        blocks: RangeInclusive<u64>,
+    ) -> Result<(), StorageError> {
+        check_around(&self.bodies, blocks)
     }
 }
 
@@ -72,22 +75,30 @@ fn read_list(
     guarded(|| Ok(table.get(number)?.map(|list| list.value().to_vec())))
 }
 
-/// Whether the block `number` and those beside it can be read: what is left of a page may be merged
-/// with the page beside it.
+/// Whether these blocks and those beside them can be read: what is left of a page may be merged with
+/// the page beside it.
 fn check_around(
     table: &ReadOnlyTable<u64, &'static [u8]>,
-    number: u64,
+    blocks: RangeInclusive<u64>,
 ) -> Result<(), StorageError> {
     guarded(|| {
-        let look = |block: Option<Result<Found, StorageError>>| {
-            block.transpose().map(|block| block.map(|(n, list)| (n.value(), list.value().len())))
-        };
-        look(table.range(..number)?.next_back())?;
-        let mut after = table.range(number..)?;
-        look(after.next())?;
-        look(after.next())?;
+        if let Some(before) = table.range(..*blocks.start())?.next_back() {
+            look_at(&before?);
+        }
+        for block in table.range(*blocks.start()..)? {
+            let block = block?;
+            look_at(&block);
+            if block.0.value() > *blocks.end() {
+                break;
+            }
+        }
         Ok(())
     })
+}
+
+/// Where the value lies is on the page, too: to be called while a panic is caught.
+fn look_at((number, list): &Found) {
+    let _ = (number.value(), list.value().len());
 }
 
 /// What a block that makes no sense is to whoever reads it.
@@ -112,9 +123,9 @@ impl Headers {
         read_list(&self.0, number)
     }
 
-    /// Whether the pages can be read that a change of the block `number` touches.
-    pub(crate) fn check_around(&self, number: u64) -> Result<(), StorageError> {
-        check_around(&self.0, number)
+    /// Whether the pages can be read that a change of these blocks touches.
+    pub(crate) fn check_around(&self, blocks: RangeInclusive<u64>) -> Result<(), StorageError> {
+        check_around(&self.0, blocks)
     }
 
     /// The first and the last block, if there are any.
@@ -143,8 +154,7 @@ impl Iterator for Blocks {
         let blocks = self.0.as_mut()?;
         let block = guarded(|| {
             let block = blocks.next().transpose()?;
-            // Where the value lies is on the page, too: look at it while a panic is caught.
-            let _ = block.as_ref().map(|(first, list)| (first.value(), list.value().len()));
+            block.as_ref().map(look_at);
             Ok::<_, StorageError>(block)
         });
         if !matches!(block, Ok(Some(_))) {

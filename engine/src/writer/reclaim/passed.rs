@@ -1,5 +1,7 @@
 //! What a step of reclaiming leaves to be dropped.
 
+use std::ops::RangeInclusive;
+
 use redb::{Error, StorageError};
 
 use super::super::left_behind::LeftBehind;
@@ -44,23 +46,35 @@ impl Passed {
         self.blocks.is_empty() && self.rewritten.is_empty()
     }
 
-    /// Sees to it that nothing is dropped whose going would touch a damaged page.
+    /// Sees to it that nothing is dropped whose going would touch a damaged page: an error if it is
+    /// one of headers, while bodies stay.
     pub(in crate::writer) fn check(&mut self, snapshot: &Snapshot<'_>) -> Result<(), Error> {
-        let rewritten = self.rewritten.iter().map(|(block, _)| *block);
-        for block in self.blocks.iter().copied().chain(rewritten) {
-            snapshot.headers.check_around(block)?;
+        for (block, _) in &self.rewritten {
+            snapshot.headers.check_around(*block..=*block)?;
         }
-        let is_whole = |block: &u64| match snapshot.check_bodies_around(*block) {
-            Ok(()) => Ok(true),
-            Err(StorageError::Corrupted(_)) => Ok(false),
-            Err(error) => Err(error),
-        };
         self.bodies.clear();
-        for block in &self.blocks {
-            if is_whole(block)? {
-                self.bodies.push(*block);
+        for run in self.blocks.chunk_by(|block, next| block + 1 == *next) {
+            let (Some(first), Some(last)) = (run.first(), run.last()) else { continue };
+            snapshot.headers.check_around(*first..=*last)?;
+            if are_whole(snapshot, *first..=*last)? {
+                self.bodies.extend(run);
+                continue;
+            }
+            for block in run {
+                if are_whole(snapshot, *block..=*block)? {
+                    self.bodies.push(*block);
+                }
             }
         }
         Ok(())
+    }
+}
+
+/// Whether the bodies of these blocks can be dropped.
+fn are_whole(snapshot: &Snapshot<'_>, blocks: RangeInclusive<u64>) -> Result<bool, Error> {
+    match snapshot.check_bodies_around(blocks) {
+        Ok(()) => Ok(true),
+        Err(StorageError::Corrupted(_)) => Ok(false),
+        Err(error) => Err(error.into()),
     }
 }
