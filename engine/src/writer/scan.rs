@@ -6,7 +6,7 @@
 //! until all parts were read.
 
 use std::ops::RangeInclusive;
-use std::thread::{Builder, ScopedJoinHandle};
+use std::thread::Builder;
 
 use tokenkeep_core::codec::{CodecError, Header};
 use tokenkeep_core::{DeviceId, HolderId, RefreshIntent, Timestamp, Version};
@@ -40,22 +40,20 @@ pub(super) fn scan(shared: &Shared, slots: &Slots) -> Result<Scanned, OpenError>
         let start = |blocks| Builder::new().spawn_scoped(scope, move || read(blocks));
         let reading: Vec<_> = parts.into_iter().map(start).collect();
         reading.into_iter().try_fold(Scanned::default(), |scanned, part| {
-            Ok(scanned.and(end_of(part.map_err(OpenError::NoThread)?)?))
+            let part = part.map_err(OpenError::NoThread)?.join();
+            let makes_no_sense = |_| Err(OpenError::damaged(path, "the file makes no sense"));
+            Ok(scanned.and(part.unwrap_or_else(makes_no_sense)?))
         })
     })?;
     // A damaged page may well read as one with fewer rows, and redb does not look.
     let there = snapshot.headers.count().map_err(|error| OpenError::storage(path, error))?;
     if scanned.blocks != there {
-        return Err(OpenError::damaged(BlocksMissing));
+        return Err(OpenError::damaged(path, BlocksMissing));
     }
     for (seq, device, amendment) in &scanned.waiting {
         amendment.apply_to(slots, *device, *seq, u64::MIN);
     }
     Ok(scanned)
-}
-
-fn end_of(part: ScopedJoinHandle<'_, Result<Scanned, OpenError>>) -> Result<Scanned, OpenError> {
-    part.join().unwrap_or_else(|_| Err(OpenError::damaged("the file makes no sense")))
 }
 
 /// Blocks that are read by one thread each; together they are all that there can be.
@@ -112,7 +110,7 @@ impl Part<'_> {
         for block in blocks.map_err(|error| OpenError::storage(path, error))? {
             let (number, list) = block.map_err(|error| OpenError::storage(path, error))?;
             if number.value() < scanned.next_block || number.value() > *self.blocks.end() {
-                return Err(OpenError::damaged(BlocksMissing));
+                return Err(OpenError::damaged(path, BlocksMissing));
             }
             scanned.next_block = number.value().saturating_add(1);
             scanned.blocks += 1;
@@ -125,11 +123,14 @@ impl Part<'_> {
     }
 
     fn read_block(&self, rows: Entries<'_>, scanned: &mut Scanned) -> Result<(), OpenError> {
+        let path = self.shared.disk.path();
         for row in rows {
-            let (seq, bytes) = row.map_err(OpenError::damaged)?;
+            let (seq, bytes) = row.map_err(|error| OpenError::damaged(path, error))?;
             let header = Header::decode(bytes).map_err(|error| match error {
-                CodecError::UnknownFormat(format) => OpenError::NewerFormat { format },
-                cause => OpenError::damaged(DamagedRow { seq, cause }),
+                CodecError::UnknownFormat(format) => {
+                    OpenError::NewerFormat { path: path.to_owned(), format }
+                }
+                cause => OpenError::damaged(path, DamagedRow { seq, cause }),
             })?;
             scanned.size.add_row(matches!(header, Header::Record(_)));
             self.take(seq, &header, scanned);
