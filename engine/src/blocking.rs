@@ -5,14 +5,14 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use tokenkeep_core::{
-    Cursor, DeviceId, Email, EndReason, HolderId, Insert, InsertOutcome, LeaseOutcome, Lookup,
-    Page, Release, RemoveOutcome, ReplaceOutcome, StoreError, StoreStats, Timestamp, TokenRecord,
-    Tokens, Version,
+    Cursor, DeviceId, Email, EndReason, HolderId, ImportOutcome, Insert, InsertOutcome,
+    LeaseOutcome, Lookup, Page, Release, RemoveOutcome, ReplaceOutcome, StoreError, StoreStats,
+    Timestamp, TokenRecord, Tokens, Version,
 };
 
 use crate::command::{Command, Upkeep};
 use crate::engine::Engine;
-use crate::port::{insert_command, replace_command};
+use crate::port::{import_command, insert_command, replace_command};
 
 /// An [`Engine`] whose operations wait instead of being awaited. Not for async tasks.
 ///
@@ -89,6 +89,11 @@ impl<'a> Blocking<'a> {
             reply,
         })?;
         Ok(removed.into_iter().map(|removed| removed.record).collect())
+    }
+
+    /// Takes a record over as another store of the same id kept it.
+    pub fn import(&self, record: TokenRecord, now: Timestamp) -> Result<ImportOutcome, StoreError> {
+        self.engine.ask_blocking(import_command(self.engine, record, now)?)
     }
 
     /// Notes that `device` was used at `now`.

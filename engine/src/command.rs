@@ -4,9 +4,9 @@ use std::fmt;
 
 use tokenkeep_core::codec::{self, EncodedRecord};
 use tokenkeep_core::{
-    Ceiling, DeviceId, Email, EndReason, HolderId, InsertOutcome, KeyRing, LeaseOutcome, Release,
-    RemoveOutcome, Removed, ReplaceOutcome, StoreError, StoreId, Timestamp, TokenRecord, Tokens,
-    Version,
+    Ceiling, DeviceId, Email, EndReason, HolderId, ImportOutcome, InsertOutcome, KeyRing,
+    LeaseOutcome, RefreshIntent, Release, RemoveOutcome, Removed, ReplaceOutcome, StoreError,
+    StoreId, Timestamp, TokenRecord, Tokens, Version,
 };
 
 /// A write, with whom to tell what became of it.
@@ -39,6 +39,12 @@ pub(crate) enum Command {
         reason: EndReason,
         now: Timestamp,
         reply: Reply<Vec<Removed>>,
+    },
+    Import {
+        record: Box<Prepared>,
+        intent: Option<RefreshIntent>,
+        now: Timestamp,
+        reply: Reply<ImportOutcome>,
     },
     Touch {
         device: DeviceId,
@@ -87,9 +93,9 @@ impl Command {
     /// About how many bytes the command adds to the file.
     pub(crate) fn size_bytes(&self) -> usize {
         match self {
-            Self::Insert { record, .. } | Self::Replace { record, .. } => {
-                record.bytes.header.len() + record.bytes.body.len()
-            }
+            Self::Insert { record, .. }
+            | Self::Replace { record, .. }
+            | Self::Import { record, .. } => record.bytes.header.len() + record.bytes.body.len(),
             _ => 128,
         }
     }
@@ -101,6 +107,7 @@ impl Command {
             Self::Replace { reply, .. } => reply.send(Err(error)),
             Self::Remove { reply, .. } => reply.send(Err(error)),
             Self::RemoveAllOf { reply, .. } => reply.send(Err(error)),
+            Self::Import { reply, .. } => reply.send(Err(error)),
             Self::Touch { reply, .. }
             | Self::Release { reply, .. }
             | Self::Upkeep(

@@ -42,6 +42,16 @@ impl Meta {
         *self != before
     }
 
+    /// Whether this is the store that the program means, if it says which.
+    pub(crate) fn check_store(&self, expected: Option<StoreId>) -> Result<(), OpenError> {
+        match expected {
+            Some(expected) if expected != self.store => {
+                Err(OpenError::OtherStore { expected, found: self.store })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Whether `ring` opens what is in the file: it has the key that sealed last, and none of
     /// its keys goes by the name of another.
     pub(crate) fn check_ring(&self, ring: &KeyRing) -> Result<(), OpenError> {

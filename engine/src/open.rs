@@ -39,7 +39,7 @@ pub(crate) fn directory(directory: &Path, options: &Options) -> Result<Opened, O
     let length = match length {
         Some(length) => length,
         None => {
-            place::create(directory, &path, &ring)?;
+            place::create(directory, &path, options.store, &ring)?;
             place::check_file(&path)?
         }
     };
@@ -58,14 +58,14 @@ pub(crate) fn medium(medium: Medium, options: &Options) -> Result<Opened, OpenEr
     let disk = open_disk(medium, None, options, options.verify)?;
     disk.with(|database| {
         if database_is_empty(database)? {
-            let store =
-                StoreId::random().map_err(|error| redb::Error::Io(std::io::Error::other(error)))?;
+            let drawn = || StoreId::random().map_err(|error| std::io::Error::other(error));
+            let store = options.store.map_or_else(drawn, Ok).map_err(redb::Error::Io)?;
             Meta::fresh(store, &ring).write(database)?;
         }
         Ok(())
     })
     .map_err(|error| OpenError::storage(disk.path(), error))?;
-    finish(disk, ring)
+    finish(disk, options, ring)
 }
 
 fn open(
@@ -79,10 +79,10 @@ fn open(
     let attempt = std::panic::AssertUnwindSafe(|| {
         if let Medium::File(path) = &medium {
             medium.forget_cached();
-            look(path, &ring)?;
+            look(path, options, &ring)?;
         }
         let disk = open_disk(medium, lock, options, verify)?;
-        finish(disk, ring)
+        finish(disk, options, ring)
     });
     std::panic::catch_unwind(attempt)
         .unwrap_or_else(|_| Err(OpenError::damaged("the file makes no sense")))
@@ -90,9 +90,13 @@ fn open(
 
 /// Refuses what does not fit before the file is opened for writing, which changes it a little
 /// even if nothing is written. A file that was not closed cannot be looked at in this way.
-fn look(path: &Path, ring: &KeyRing) -> Result<(), OpenError> {
+fn look(path: &Path, options: &Options, ring: &KeyRing) -> Result<(), OpenError> {
     match Builder::new().open_read_only(path) {
-        Ok(database) => Meta::read(&database, path)?.check_ring(ring),
+        Ok(database) => {
+            let meta = Meta::read(&database, path)?;
+            meta.check_store(options.store)?;
+            meta.check_ring(ring)
+        }
         Err(DatabaseError::RepairAborted) => Ok(()),
         Err(error) => Err(OpenError::storage(path, error)),
     }
@@ -109,10 +113,11 @@ fn open_disk(
         .map_err(|error| OpenError::storage(&path, error))
 }
 
-fn finish(disk: Disk, ring: KeyRing) -> Result<Opened, OpenError> {
+fn finish(disk: Disk, options: &Options, ring: KeyRing) -> Result<Opened, OpenError> {
     let storage = |error| OpenError::storage(disk.path(), error);
     let mut meta =
         disk.with(|database| Ok(Meta::read(database, disk.path()))).map_err(storage)??;
+    meta.check_store(options.store)?;
     meta.check_ring(&ring)?;
     if meta.adopt(&ring) {
         disk.with(|database| meta.write(database)).map_err(storage)?;

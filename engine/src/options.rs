@@ -5,13 +5,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokenkeep_core::{Clock, KeyRing, SystemClock};
+use tokenkeep_core::{Clock, KeyRing, StoreId, SystemClock};
 
 /// How an [`Engine`](crate::Engine) works. The defaults are meant for production.
 #[derive(Clone)]
 pub struct Options {
     pub(crate) durability: Durability,
     pub(crate) keys: KeySource,
+    pub(crate) store: Option<StoreId>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) cache_bytes: usize,
     pub(crate) page_cache_bytes: usize,
@@ -50,6 +51,7 @@ impl Default for Options {
         Self {
             durability: Durability::Immediate,
             keys: KeySource::Beside,
+            store: None,
             clock: Arc::new(SystemClock::new()),
             cache_bytes: 256 << 20,
             page_cache_bytes: 64 << 20,
@@ -90,6 +92,14 @@ impl Options {
     #[must_use]
     pub fn key_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.keys = KeySource::File(path.into());
+        self
+    }
+
+    /// The name of the store, when it continues another one: verifiers are bound to it. A fresh
+    /// store draws one unless it is set; a store that is there must have this one.
+    #[must_use]
+    pub fn store_id(mut self, store: StoreId) -> Self {
+        self.store = Some(store);
         self
     }
 

@@ -4,9 +4,9 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use tokenkeep_core::{
-    Cursor, DeviceId, Email, EndReason, HolderId, Insert, InsertOutcome, LeaseOutcome, Lookup,
-    Page, Release, RemoveOutcome, ReplaceOutcome, StoreError, StoreId, StoreStats, Timestamp,
-    TokenRecord, TokenStore, Tokens, Version,
+    Cursor, DeviceId, Email, EndReason, HolderId, ImportOutcome, Insert, InsertOutcome,
+    LeaseOutcome, Lookup, Page, Release, RemoveOutcome, ReplaceOutcome, StoreError, StoreId,
+    StoreStats, Timestamp, TokenRecord, TokenStore, Tokens, Version,
 };
 
 use crate::command::{Command, Prepared, Upkeep};
@@ -75,6 +75,15 @@ impl TokenStore for Engine {
         let removed =
             self.ask(|reply| Command::RemoveAllOf { email, except, reason, now, reply }).await?;
         Ok(removed.into_iter().map(|removed| removed.record).collect())
+    }
+
+    async fn import(
+        &self,
+        record: TokenRecord,
+        now: Timestamp,
+    ) -> Result<ImportOutcome, StoreError> {
+        let command = import_command(self, record, now)?;
+        self.ask(command).await
     }
 
     async fn touch(&self, device: DeviceId, now: Timestamp) -> Result<(), StoreError> {
@@ -151,6 +160,18 @@ pub(crate) fn insert_command(
     let shared = &engine.shared;
     let record = Prepared::new(record, Version::FIRST, &shared.ring, &shared.store)?;
     Ok(move |reply| Command::Insert { record, replaces, ceiling, now, reply })
+}
+
+/// Seals the record on the caller's thread, as the version that it has.
+pub(crate) fn import_command(
+    engine: &Engine,
+    record: TokenRecord,
+    now: Timestamp,
+) -> Result<impl FnOnce(crate::command::Reply<ImportOutcome>) -> Command, StoreError> {
+    let shared = &engine.shared;
+    let (version, intent) = (record.version, record.refresh_intent);
+    let record = Prepared::new(record, version, &shared.ring, &shared.store)?;
+    Ok(move |reply| Command::Import { record, intent, now, reply })
 }
 
 /// Seals the replacement on the caller's thread.

@@ -2,6 +2,7 @@
 
 mod batch;
 mod commit;
+mod import;
 mod leases;
 mod left_behind;
 mod reclaim;

@@ -39,9 +39,9 @@ pub use record::{
 };
 pub use sessions::{Session, Sessions};
 pub use store::{
-    Ceiling, CeilingPolicy, Cursor, Ended, HolderId, Insert, InsertOutcome, LeaseOutcome, Lookup,
-    Page, Release, RemoveOutcome, Removed, ReplaceOutcome, StoreError, StoreStats, TokenStore,
-    Tokens,
+    Ceiling, CeilingPolicy, Cursor, Ended, HolderId, ImportOutcome, Insert, InsertOutcome,
+    LeaseOutcome, Lookup, Page, Release, RemoveOutcome, Removed, ReplaceOutcome, StoreError,
+    StoreStats, TokenStore, Tokens,
 };
 pub use time::{Clock, InvalidTimestamp, ManualClock, SystemClock, TimeText, Timestamp};
 pub use token::{AccessToken, InvalidToken, Password, RefreshToken, SpentToken, TokenType};

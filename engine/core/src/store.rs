@@ -98,6 +98,15 @@ pub trait TokenStore: Clone + Send + Sync + 'static {
         now: Timestamp,
     ) -> impl Future<Output = Result<Vec<Arc<TokenRecord>>, StoreError>> + Send;
 
+    /// Takes a record over as another store of the same [`id`](TokenStore::id) kept it: version,
+    /// notes of use and intent included. Never turns time back: what ended here stays ended, a
+    /// higher version stays, and to the same version the later use and a missing intent are added.
+    fn import(
+        &self,
+        record: TokenRecord,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<ImportOutcome, StoreError>> + Send;
+
     /// Notes that `device` was used at `now`, as [`TokenRecord::touch`] says. Never changes the
     /// version; may be lost.
     fn touch(
@@ -288,6 +297,19 @@ pub enum RemoveOutcome {
     Conflict(Arc<TokenRecord>),
     /// No live record was there; why, if that is known.
     Gone(Option<EndReason>),
+}
+
+/// What became of a record that was to be taken over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ImportOutcome {
+    /// It is stored.
+    Imported,
+    /// The same version or a higher one was here.
+    Kept,
+    /// The session ended here.
+    Ended,
+    /// The record is dead.
+    Expired,
 }
 
 /// Names one holder of one lease, so that only it can release it.

@@ -3,8 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use tokenkeep_core::RandomUnavailable;
 use tokenkeep_core::keyring::KeyId;
+use tokenkeep_core::{RandomUnavailable, StoreId};
 
 use crate::key_file::KeyFileError;
 
@@ -35,6 +35,17 @@ pub enum OpenError {
     NewerFormat {
         /// The format of the file.
         format: u8,
+    },
+    /// The store is there and is not the one that the program means.
+    #[error(
+        "this is store {found}, and store {expected} is expected: devices of one are unknown in \
+         the other; choose another directory"
+    )]
+    OtherStore {
+        /// The store that is meant.
+        expected: StoreId,
+        /// The store that is there.
+        found: StoreId,
     },
     /// There is a store, and the key ring that belongs to it is missing.
     #[error(

@@ -61,8 +61,13 @@ pub(super) fn is_there(path: &Path) -> Result<bool, OpenError> {
 
 /// Makes an empty store under another name and gives it its name: a file under the proper name
 /// is always whole, so that an empty one is known to be damaged.
-pub(super) fn create(directory: &Path, path: &Path, ring: &KeyRing) -> Result<(), OpenError> {
-    let store = StoreId::random().map_err(OpenError::Random)?;
+pub(super) fn create(
+    directory: &Path,
+    path: &Path,
+    store: Option<StoreId>,
+    ring: &KeyRing,
+) -> Result<(), OpenError> {
+    let store = store.map_or_else(StoreId::random, Ok).map_err(OpenError::Random)?;
     let unfinished = directory.join(UNFINISHED);
     let make = || -> io::Result<()> {
         key_file::remove_if_there(&unfinished)?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use redb::{Database, ReadableDatabase as _, TableDefinition};
-use tokenkeep::{Engine, HolderId, KeyRing, Lookup, OpenError};
+use tokenkeep::{Engine, HolderId, KeyRing, Lookup, OpenError, StoreId};
 
 use crate::support::{Place, device, live, log_in};
 
@@ -347,3 +347,18 @@ fn a_fresh_store_beside_an_old_key_ring_is_warned_of() {
 }
 
 const PAGE: usize = 4096;
+
+#[test]
+fn a_store_that_continues_another_has_its_name() {
+    let place = Place::new();
+    let (name, other) = (StoreId::from_bytes([7; 16]), StoreId::from_bytes([8; 16]));
+    let named = |name| Engine::open(place.directory.path(), place.options().store_id(name));
+    let engine = named(name).unwrap();
+    assert_eq!(engine.id(), name);
+    engine.blocking().close().unwrap();
+    drop(engine);
+    let before = fs::read(place.file()).unwrap();
+    assert!(matches!(named(other), Err(OpenError::OtherStore { .. })));
+    assert!(fs::read(place.file()).unwrap() == before, "the file was changed");
+    assert_eq!(named(name).unwrap().id(), name);
+}

@@ -38,12 +38,14 @@
 //! ```
 
 mod ceiling;
+mod import;
 mod index;
 mod lease;
 mod races;
 mod records;
 
 pub use ceiling::*;
+pub use import::*;
 pub use index::*;
 pub use lease::*;
 pub use races::*;
@@ -129,6 +131,9 @@ macro_rules! store_conformance {
             a_label_keeps_the_lease,
             an_intent_survives_reopening,
             new_tokens_drop_whoever_holds_the_lease,
+            an_import_keeps_a_record_as_it_is,
+            an_import_never_turns_time_back,
+            an_import_adds_what_was_noted_elsewhere,
             one_of_many_replaces_wins,
             one_of_many_leases_is_granted,
             a_remove_beats_the_replaces_that_follow

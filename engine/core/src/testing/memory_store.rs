@@ -5,9 +5,10 @@ use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::{
-    CeilingPolicy, Cursor, DeviceId, Email, EndReason, Ended, HolderId, Insert, InsertOutcome,
-    LeaseOutcome, Lookup, Page, RefreshIntent, Release, RemoveOutcome, Removed, ReplaceOutcome,
-    StoreError, StoreId, StoreStats, Timestamp, TokenRecord, TokenStore, Tokens, Version,
+    CeilingPolicy, Cursor, DeviceId, Email, EndReason, Ended, HolderId, ImportOutcome, Insert,
+    InsertOutcome, LeaseOutcome, Lookup, Page, RefreshIntent, Release, RemoveOutcome, Removed,
+    ReplaceOutcome, StoreError, StoreId, StoreStats, Timestamp, TokenRecord, TokenStore, Tokens,
+    Version,
 };
 
 /// Keeps records in memory. Nothing is sealed, nothing survives.
@@ -238,6 +239,31 @@ impl TokenStore for MemoryStore {
         Ok(records.into_iter().map(|record| state.end(record, reason).record).collect())
     }
 
+    async fn import(
+        &self,
+        record: TokenRecord,
+        now: Timestamp,
+    ) -> Result<ImportOutcome, StoreError> {
+        let mut state = self.write().await?;
+        if record.is_dead(now) {
+            return Ok(ImportOutcome::Expired);
+        }
+        match state.rows.get(&record.device_id) {
+            Some(Row::Ended(_)) => Ok(ImportOutcome::Ended),
+            Some(Row::Live(here)) if here.version >= record.version => {
+                if here.version == record.version {
+                    let merged = with_notes_of(here, &record);
+                    state.put(merged);
+                }
+                Ok(ImportOutcome::Kept)
+            }
+            _ => {
+                state.put(record);
+                Ok(ImportOutcome::Imported)
+            }
+        }
+    }
+
     async fn touch(&self, device: DeviceId, now: Timestamp) -> Result<(), StoreError> {
         let mut state = self.write().await?;
         if let Some(record) = state.live(device, now) {
@@ -377,6 +403,17 @@ impl TokenStore for MemoryStore {
     async fn check_writable(&self) -> Result<(), StoreError> {
         self.write().await.map(|_| ())
     }
+}
+
+/// `here` with the later use and the intent that `other` knows of the same version.
+fn with_notes_of(here: &TokenRecord, other: &TokenRecord) -> TokenRecord {
+    let mut merged = here.clone();
+    if other.last_seen_at > here.last_seen_at {
+        merged.last_seen_at = other.last_seen_at;
+        merged.previous_visit_at = other.previous_visit_at;
+    }
+    merged.refresh_intent = here.refresh_intent.or(other.refresh_intent);
+    merged
 }
 
 #[cfg(test)]

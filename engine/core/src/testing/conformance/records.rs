@@ -258,7 +258,7 @@ pub(super) fn with_tokens(record: &TokenRecord, prefix: &str) -> TokenRecord {
 }
 
 #[track_caller]
-fn assert_same(record: &TokenRecord, expected: &TokenRecord) {
+pub(super) fn assert_same(record: &TokenRecord, expected: &TokenRecord) {
     assert_eq!(record.device_id, expected.device_id);
     assert_eq!(record.version, expected.version);
     assert!(record.verifier.matches(&expected.verifier));
