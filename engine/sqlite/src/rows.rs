@@ -217,7 +217,7 @@ impl<'a> Rows<'a> {
         self.connection.prepare_cached(SET_ASIDE)?.execute(params![id, why])?;
         if let Some(sealed) = sealed {
             self.connection.prepare_cached(SEAL_ASIDE)?.execute(params![
-                id,
+                self.connection.last_insert_rowid(),
                 sealed.access_token.as_str(),
                 sealed.refresh_token.as_str(),
                 sealed.rest,
@@ -308,6 +308,6 @@ const SET_ASIDE: &str = "INSERT INTO tokenkeep_set_aside (id, why, device_id, em
     SELECT id, ?2, device_id, email, token_type, access_expiry, refresh_expiry, access_token,
     refresh_token, rest FROM user_auth_credentials WHERE id = ?1";
 const SEAL_ASIDE: &str = "UPDATE tokenkeep_set_aside
-    SET access_token = ?2, refresh_token = ?3, rest = ?4 WHERE id = ?1";
+    SET access_token = ?2, refresh_token = ?3, rest = ?4 WHERE number = ?1";
 const RAW_TOKENS: &str = "SELECT CAST(coalesce(access_token, '') AS BLOB),
     CAST(coalesce(refresh_token, '') AS BLOB) FROM user_auth_credentials WHERE id = ?1";

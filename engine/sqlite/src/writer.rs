@@ -120,7 +120,7 @@ impl Writer {
             (Some(connection), None) => connection,
             // Whether there is space again only a write can tell.
             (Some(connection), Some(failure)) if failure.spares_the_connection() => connection,
-            (_, failure) => return refuse(batch, failure),
+            (_, failure) => return refuse(batch, failure.as_ref()),
         };
         let mut decided = Vec::with_capacity(batch.len());
         match commit(connection, &self.shared, batch, &mut decided) {
@@ -239,15 +239,15 @@ fn commit(
     })();
     committed.map_err(|error: rusqlite::Error| {
         let failure = Failure::from(error);
-        refuse(batch.collect(), Some(failure.clone()));
+        refuse(batch.collect(), Some(&failure));
         failure
     })
 }
 
 /// Refuses every write of `batch`.
-fn refuse(batch: Vec<Write>, failure: Option<Failure>) {
+fn refuse(batch: Vec<Write>, failure: Option<&Failure>) {
     for write in batch {
-        let error = failure.clone().map_or(StoreError::Closed, StoreError::from);
+        let error = failure.cloned().map_or(StoreError::Closed, StoreError::from);
         Command::Write(write).refuse(error);
     }
 }

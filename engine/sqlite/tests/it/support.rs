@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use tokenkeep_core::codec::Sealing;
 use tokenkeep_core::testing::conformance::START;
-use tokenkeep_core::{KeyRing, ManualClock};
+use tokenkeep_core::{DeviceId, KeyRing, Lookup, ManualClock, TokenRecord, TokenStore as _};
 use tokenkeep_sqlite::{OpenError, Options, SqliteStore};
 
 /// A directory with a store in it, once it was opened.
 pub(crate) struct Place {
-    directory: tempfile::TempDir,
+    pub(crate) directory: tempfile::TempDir,
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) sealing: Sealing,
 }
@@ -56,5 +56,18 @@ impl Place {
     pub(crate) fn bytes(&self) -> Vec<u8> {
         let files = std::fs::read_dir(self.path()).unwrap();
         files.flat_map(|file| std::fs::read(file.unwrap().path()).unwrap()).collect()
+    }
+}
+
+/// Whether `text` is somewhere in `bytes`.
+pub(crate) fn contains(bytes: &[u8], text: &str) -> bool {
+    bytes.windows(text.len()).any(|window| window == text.as_bytes())
+}
+
+/// The live record of `device`, at the time at which tests begin.
+pub(crate) async fn live(store: &SqliteStore, device: DeviceId) -> Arc<TokenRecord> {
+    match store.get(device, START).await.unwrap() {
+        Lookup::Live(record) => record,
+        other => panic!("device {device}: {other:?}"),
     }
 }
