@@ -12,7 +12,7 @@ use crate::original::{LOGIN, Login, Original};
 use crate::support::{Place, contains, device};
 
 /// What was acknowledged last of each device.
-fn acknowledged(said: Vec<String>) -> HashMap<u32, String> {
+fn acknowledged(said: &[String]) -> HashMap<u32, String> {
     let words = said.iter().filter_map(|line| line.split_once(' '));
     words.map(|(n, what)| (n.parse().unwrap(), what.to_owned())).collect()
 }
@@ -25,7 +25,7 @@ async fn a_killed_process_loses_nothing_that_it_acknowledged() {
         let mut said: Vec<String> = (0..200 + round * 77).map_while(|_| child.says()).collect();
         said.extend(child.kill());
         let (store, mut listed) = (place.open(), 0);
-        for (n, what) in acknowledged(said) {
+        for (n, what) in acknowledged(&said) {
             let found = store.get(device(n), START).await.unwrap();
             match (what.as_str(), found) {
                 ("in", Lookup::Live(_)) => listed += 1,

@@ -59,7 +59,7 @@ async fn refresh(store: &SqliteStore, n: u32, holder: HolderId) {
     let until = START + std::time::Duration::from_secs(20);
     let leased = store.lease(device(n), record.version, holder, until, START).await.unwrap();
     let LeaseOutcome::Granted(record) = leased else { return };
-    if n % 2 == 0 {
+    if n.is_multiple_of(2) {
         return store.release(device(n), holder, Release::NotSent, START).await.unwrap();
     }
     let next = renewed(&record, "renewed");
@@ -84,7 +84,8 @@ async fn check_agreement(store: &SqliteStore) {
     }
     let page = store.scan(None, NonZeroUsize::new(10_000).unwrap(), START).await.unwrap();
     let mut scanned: Vec<_> = page.records.iter().map(|record| record.device_id).collect();
-    (listed.sort_unstable(), scanned.sort_unstable());
+    listed.sort_unstable();
+    scanned.sort_unstable();
     assert_eq!(listed, scanned);
     assert!(!listed.is_empty());
     assert_eq!(store.stats(START).await.unwrap().devices, listed.len() as u64);
