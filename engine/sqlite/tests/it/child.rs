@@ -63,7 +63,7 @@ impl Running {
 fn obeys() {
     let (Ok(what), Some(place)) = (std::env::var(WHAT), std::env::var_os(WHERE)) else { return };
     let place = Path::new(&place);
-    let runtime = tokio::runtime::Builder::new_multi_thread().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_time().build().unwrap();
     let store = open(place);
     say("open");
     match what.as_str() {
@@ -108,7 +108,8 @@ async fn load(store: &SqliteStore) {
     }
 }
 
-/// Logs devices in until that fails, and says why; then whether what was acknowledged is read.
+/// Logs devices in until that fails, and says why; then how many of them are listed, and whether
+/// one more gets in once the store can be written again.
 async fn fill(store: &SqliteStore) {
     for n in 0.. {
         let login =
@@ -120,6 +121,16 @@ async fn fill(store: &SqliteStore) {
     }
     let listed = store.devices_of(&"ada@example.org".parse().unwrap(), START).await.unwrap();
     say(&format!("{}", listed.len()));
+    for _ in 0..200 {
+        if store.check_writable().await.is_ok() {
+            break;
+        }
+        // The writer tries again by itself; this only gives it time.
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    let record = record_of(u32::MAX, "ada@example.org");
+    let login = Insert { record, replaces: None, ceiling: None };
+    say(&format!("{}", store.insert(login, START).await.is_ok()));
 }
 
 fn say(text: &str) {
