@@ -22,11 +22,13 @@
 //!
 //! No input makes the reading side panic, or reserve more memory than the input is long.
 
+mod columns;
 mod header;
 mod layout;
 mod record;
 mod seal;
 
+pub use columns::{Columns, Sealing};
 pub use header::{Header, RecordHeader};
 pub use layout::checksum;
 pub use record::{EncodedRecord, decode, encode};
@@ -53,6 +55,9 @@ pub enum CodecError {
     /// The row is missing where the index says it is.
     #[error("the row is missing")]
     Missing,
+    /// The row is not sealed, where only sealed ones are trusted.
+    #[error("the row is not sealed, it has to be taken over first")]
+    Unsealed,
     /// No random bytes were to be had for a nonce.
     #[error("no random bytes for a nonce")]
     NoRandom,

@@ -227,6 +227,9 @@ impl FromStr for Credential {
 pub struct Verifier([u8; 32]);
 
 impl Verifier {
+    /// Recognises nobody: what a record has that came without a secret.
+    pub const NOBODY: Self = Self([0; 32]);
+
     /// The verifier made of these bytes.
     #[must_use]
     pub const fn from_bytes(bytes: [u8; 32]) -> Self {
@@ -239,10 +242,11 @@ impl Verifier {
         &self.0
     }
 
-    /// Whether both recognise the same credential, in constant time.
+    /// Whether both recognise the same credential, in constant time. [`Verifier::NOBODY`] matches
+    /// nothing, not even itself.
     #[must_use]
     pub fn matches(&self, other: &Self) -> bool {
-        self.0.ct_eq(&other.0).into()
+        (self.0.ct_eq(&other.0) & !self.0.ct_eq(&Self::NOBODY.0)).into()
     }
 }
 
@@ -300,5 +304,13 @@ mod tests {
         assert!(!verifier.matches(&other_device.verifier(&store)));
         let other_secret = Credential::new(credential.device, DeviceSecret::from_bytes([7; 32]));
         assert!(!verifier.matches(&other_secret.verifier(&store)));
+    }
+
+    #[test]
+    fn nobody_matches_nobody() {
+        let verifier = Credential::random().unwrap().verifier(&StoreId::from_bytes([0; 16]));
+        for other in [verifier, Verifier::NOBODY, Verifier::from_bytes([0; 32])] {
+            assert!(!Verifier::NOBODY.matches(&other) && !other.matches(&Verifier::NOBODY));
+        }
     }
 }

@@ -43,5 +43,5 @@ pub use store::{
     LeaseOutcome, Lookup, Page, Release, RemoveOutcome, Removed, ReplaceOutcome, StoreError,
     StoreStats, TokenStore, Tokens,
 };
-pub use time::{Clock, InvalidTimestamp, ManualClock, SystemClock, Timestamp};
+pub use time::{Clock, InvalidTimestamp, ManualClock, SystemClock, TimeText, Timestamp};
 pub use token::{AccessToken, InvalidToken, Password, RefreshToken, SpentToken, TokenType};

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::sync::Mutex;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, NaiveDateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// An instant of the wall clock: whole microseconds since 1970-01-01T00:00:00Z.
@@ -114,6 +114,45 @@ impl Timestamp {
         };
         *text.get_mut(length - 1)? = b'Z';
         Some((text, length))
+    }
+}
+
+/// How the original application writes an instant, by the store it is in. Always UTC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimeText {
+    /// In Redis: `2025-09-06 19:01:45.165131+00:00`.
+    WithOffset,
+    /// In SQLite: `2025-09-06 19:01:45.165131`.
+    WithoutOffset,
+}
+
+impl TimeText {
+    /// Writes `instant`, with all six digits of the fraction: not every reader of the original
+    /// application does without them.
+    #[must_use]
+    pub fn write(self, instant: Timestamp) -> String {
+        let form = match self {
+            Self::WithOffset => "%Y-%m-%d %H:%M:%S%.6f+00:00",
+            Self::WithoutOffset => "%Y-%m-%d %H:%M:%S%.6f",
+        };
+        match DateTime::<Utc>::from_timestamp_micros(instant.0) {
+            Some(instant) => instant.format(form).to_string(),
+            None => instant.to_string(),
+        }
+    }
+
+    /// Reads what either store holds: Python leaves out a fraction that is zero, and an instant
+    /// without an offset is UTC.
+    ///
+    /// # Errors
+    /// [`InvalidTimestamp`] if it is neither.
+    pub fn read(text: &str) -> Result<Timestamp, InvalidTimestamp> {
+        let without_offset = || {
+            let text = text.replace('T', " ");
+            NaiveDateTime::parse_from_str(&text, "%Y-%m-%d %H:%M:%S%.f")
+                .map(|instant| Timestamp::from_unix_micros(instant.and_utc().timestamp_micros()))
+        };
+        text.parse().or_else(|_| without_offset().map_err(|_| InvalidTimestamp))
     }
 }
 
@@ -274,6 +313,39 @@ mod tests {
             let written = Timestamp(micros).to_string();
             let expected = DateTime::<Utc>::from_timestamp_micros(micros).unwrap();
             assert_eq!(written, expected.to_rfc3339_opts(SecondsFormat::AutoSi, true));
+        }
+    }
+
+    #[test]
+    fn instants_are_written_as_the_original_application_does() {
+        let instant = "2025-09-06T19:01:45.165131Z".parse().unwrap();
+        assert_eq!(TimeText::WithOffset.write(instant), "2025-09-06 19:01:45.165131+00:00");
+        assert_eq!(TimeText::WithoutOffset.write(instant), "2025-09-06 19:01:45.165131");
+        let whole = "2025-09-06T19:01:45Z".parse().unwrap();
+        assert_eq!(TimeText::WithOffset.write(whole), "2025-09-06 19:01:45.000000+00:00");
+        for micros in [0, 1, 951_868_799_999_999, Timestamp::MAX.0, -1] {
+            for style in [TimeText::WithOffset, TimeText::WithoutOffset] {
+                assert_eq!(TimeText::read(&style.write(Timestamp(micros))), Ok(Timestamp(micros)));
+            }
+        }
+    }
+
+    #[test]
+    fn every_spelling_of_python_is_read() {
+        let (exact, whole) = ("2025-09-06T19:01:45.165131Z", "2025-09-06T19:01:45Z");
+        for (text, expected) in [
+            ("2025-09-06 19:01:45.165131+00:00", exact),
+            ("2025-09-06 19:01:45.165131", exact),
+            ("2025-09-06T19:01:45.165131", exact),
+            ("2025-09-06T19:01:45.165131+00:00", exact),
+            ("2025-09-06 21:01:45.165131+02:00", exact),
+            ("2025-09-06 19:01:45+00:00", whole),
+            ("2025-09-06 19:01:45", whole),
+        ] {
+            assert_eq!(TimeText::read(text), Ok(expected.parse().unwrap()), "{text}");
+        }
+        for bad in ["", "None", "2025-09-06", "2025-13-06 19:01:45", "1757185305", "19:01:45"] {
+            assert_eq!(TimeText::read(bad), Err(InvalidTimestamp), "{bad}");
         }
     }
 

@@ -130,20 +130,20 @@ fn tag(key: &Key, store: &StoreId, header: &[u8], body: &[u8]) -> Result<Hmac<Sh
     Ok(mac)
 }
 
-fn canonical(email: &str) -> Result<Email, CodecError> {
+pub(super) fn canonical(email: &str) -> Result<Email, CodecError> {
     let read: Email = email.parse().map_err(|_| CodecError::Malformed)?;
     if read.as_str() == email { Ok(read) } else { Err(CodecError::Malformed) }
 }
 
-fn text(bytes: &[u8]) -> Result<String, CodecError> {
+pub(super) fn text(bytes: &[u8]) -> Result<String, CodecError> {
     std::str::from_utf8(bytes).map(str::to_owned).map_err(|_| CodecError::Malformed)
 }
 
-const ACCESS: &[u8] = b"access_token";
-const REFRESH: &[u8] = b"refresh_token";
+pub(super) const ACCESS: &[u8] = b"access_token";
+pub(super) const REFRESH: &[u8] = b"refresh_token";
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::time::Duration;
 
     use proptest::prelude::*;
@@ -152,12 +152,12 @@ mod tests {
     use super::*;
     use crate::{DeviceId, Verifier, Version};
 
-    fn ring_and_store() -> (KeyRing, StoreId) {
+    pub(in crate::codec) fn ring_and_store() -> (KeyRing, StoreId) {
         (KeyRing::generate().unwrap(), StoreId::random().unwrap())
     }
 
     prop_compose! {
-        fn any_record()(
+        pub(in crate::codec) fn any_record()(
             (device, version, verifier) in (any::<[u8; 16]>(), any::<u64>(), any::<[u8; 32]>()),
             (access, refresh) in ("[!-~]{1,300}", "[!-~]{1,300}"),
             times: [i64; 5],
@@ -195,7 +195,7 @@ mod tests {
     }
 
     /// Everything of a record in the clear, to compare by.
-    fn shown(record: &TokenRecord) -> String {
+    pub(in crate::codec) fn shown(record: &TokenRecord) -> String {
         format!(
             "{record:?} {:?} {} {}",
             record.verifier.as_bytes(),
