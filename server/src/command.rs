@@ -14,7 +14,9 @@ pub(crate) mod stats;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use tokenkeep_core::StoreError;
 use tokenkeep_server::config::{Config, ConfigError};
+use tokenkeep_server::store::StoreFailure;
 
 /// Where the settings come from.
 #[derive(Debug)]
@@ -46,6 +48,31 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
+    /// What was asked for makes no sense.
+    pub(crate) fn arguments(cause: impl Into<anyhow::Error>) -> Self {
+        Self { code: 2, cause: cause.into() }
+    }
+
+    /// What was given to read is damaged, or something else.
+    pub(crate) fn bad_data(cause: impl Into<anyhow::Error>) -> Self {
+        Self { code: 65, cause: cause.into() }
+    }
+
+    /// A file cannot be made.
+    pub(crate) fn cannot_create(cause: impl Into<anyhow::Error>) -> Self {
+        Self { code: 73, cause: cause.into() }
+    }
+
+    /// The operating system could not read or write.
+    pub(crate) fn io(cause: impl Into<anyhow::Error>) -> Self {
+        Self { code: 74, cause: cause.into() }
+    }
+
+    /// The settings, or the keys, do not fit.
+    pub(crate) fn settings(cause: impl Into<anyhow::Error>) -> Self {
+        Self { code: 78, cause: cause.into() }
+    }
+
     /// Something that is needed is not there: the store is in use, a port is taken.
     pub(crate) fn unavailable(cause: impl Into<anyhow::Error>) -> Self {
         Self { code: 69, cause: cause.into() }
@@ -61,6 +88,34 @@ impl Failure {
 impl From<ConfigError> for Failure {
     fn from(cause: ConfigError) -> Self {
         Self { code: 78, cause: cause.into() }
+    }
+}
+
+/// A store that does not work is there or not, whole or not, or does not fit the settings.
+impl From<StoreFailure> for Failure {
+    fn from(cause: StoreFailure) -> Self {
+        use tokenkeep::OpenError;
+        let code = match &cause {
+            StoreFailure::Open { cause, .. } => match cause {
+                OpenError::Damaged(_) | OpenError::Foreign | OpenError::NewerFormat { .. } => 65,
+                OpenError::OtherStore { .. }
+                | OpenError::KeyRingMissing { .. }
+                | OpenError::WrongKeyRing { .. }
+                | OpenError::KeyFile(_) => 78,
+                OpenError::Inaccessible { .. } => 74,
+                _ => 69,
+            },
+            StoreFailure::NothingThere(_) => 66,
+            _ => 78,
+        };
+        Self { code, cause: cause.into() }
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(cause: StoreError) -> Self {
+        let code = if matches!(cause, StoreError::Unreadable { .. }) { 65 } else { 69 };
+        Self { code, cause: cause.into() }
     }
 }
 

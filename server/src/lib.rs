@@ -24,6 +24,7 @@ mod service_access;
 pub mod service_key;
 pub mod settings;
 mod sign_in;
+pub mod store;
 mod surface;
 #[cfg(feature = "testing")]
 pub mod testing;

@@ -7,8 +7,9 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow};
 use tokenkeep_core::{Clock, Sessions, SystemClock};
 use tokenkeep_server::central::CentralIssuer;
-use tokenkeep_server::config::Config;
+use tokenkeep_server::config::{Config, StoreKind};
 use tokenkeep_server::service_key::ServiceKeys;
+use tokenkeep_server::store::AnyStore;
 use tokenkeep_server::{App, Listeners, assembly, serve};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -20,11 +21,17 @@ pub(crate) struct Arguments {
     /// Where to listen; wins over the settings.
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<SocketAddr>,
+    /// What keeps the records: redb, redis or sqlite; wins over the settings.
+    #[arg(long, value_name = "KIND")]
+    store: Option<StoreKind>,
 }
 
 pub(crate) fn run(mut config: Config, arguments: &Arguments) -> Result<(), Failure> {
     if let Some(listen) = arguments.listen {
         config.server.listen = listen;
+    }
+    if let Some(kind) = arguments.store {
+        config.store.kind = kind;
     }
     config.check()?;
     for warning in config.warnings() {
@@ -43,16 +50,16 @@ pub(crate) fn run(mut config: Config, arguments: &Arguments) -> Result<(), Failu
 
 /// A server whose store is open.
 pub(crate) struct Server {
-    store: tokenkeep::Engine,
-    sessions: Sessions<tokenkeep::Engine, CentralIssuer>,
-    app: Arc<App<tokenkeep::Engine, CentralIssuer>>,
+    store: AnyStore,
+    sessions: Sessions<AnyStore, CentralIssuer>,
+    app: Arc<App<AnyStore, CentralIssuer>>,
     shutdown_limit: Duration,
 }
 
 impl Server {
     pub(crate) fn open(config: &Config) -> Result<Self, Failure> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-        let store = assembly::open_store(config).map_err(Failure::unavailable)?;
+        let store = assembly::open_store(config)?;
         let issuer = CentralIssuer::new(config.auth_server.clone()).map_err(anyhow::Error::from)?;
         let flow = assembly::flow_settings(config);
         let sessions = Sessions::new(store.clone(), issuer, Arc::clone(&clock), flow);

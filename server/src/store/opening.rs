@@ -1,0 +1,256 @@
+//! Opens the store of the settings, or the one at an address.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokenkeep::key_file::{self, KeyFileError};
+use tokenkeep::{Durability, Engine, OpenError, Options};
+use tokenkeep_core::keyring::InvalidKeyRing;
+use tokenkeep_core::{KeyRing, StoreId, SystemClock};
+
+use super::{Address, AnyStore, Moved, RedisAddress, marker};
+use crate::config::{self, Config, KeyRingSource, StoreKind};
+
+/// Why a store was not opened. Nothing was changed in it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreFailure {
+    /// The key ring of the environment is not one.
+    #[error("TOKENKEEP_KEY_RING is not a key ring")]
+    KeyRing(#[source] InvalidKeyRing),
+    /// The file of the key ring cannot be used.
+    #[error("the key ring cannot be used")]
+    KeyFile(#[source] KeyFileError),
+    /// The key ring is not where it should be.
+    #[error("the key ring {} is missing: put it back, without it no token can be read", .0.display())]
+    KeyRingMissing(PathBuf),
+    /// The file of the password cannot be read.
+    #[error("the password in {} cannot be read", path.display())]
+    Password {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        cause: std::io::Error,
+    },
+    /// The embedded store in a directory was not opened.
+    #[error("the store in {directory} was not opened")]
+    Open {
+        /// The directory.
+        directory: String,
+        /// Why not.
+        #[source]
+        cause: OpenError,
+    },
+    /// There is no store, and none is to be made.
+    #[error("there is no store at {0}")]
+    NothingThere(String),
+    /// The sessions of the store went elsewhere.
+    #[error(transparent)]
+    Moved(#[from] Moved),
+    /// This program was built without that kind of store.
+    #[error("this tokenkeep was built without {0}: build it with the feature of that name")]
+    LeftOut(StoreKind),
+    /// The address is not one.
+    #[error("store.redis.url")]
+    Address(#[source] super::InvalidAddress),
+    /// The data of the original application can be read, but is no place to serve from.
+    #[error("{0} holds the original application's data: migrate from it, it is no store of ours")]
+    Original(String),
+}
+
+/// What a store is opened with.
+#[derive(Clone, Debug)]
+pub struct Keys {
+    /// The ring that seals.
+    pub ring: KeyRing,
+    /// The name that a fresh store gets, and a store that is there must have.
+    pub store: Option<StoreId>,
+}
+
+/// The ring of the settings; it is not made if it is missing.
+pub(super) fn ring_at(source: &KeyRingSource) -> Result<KeyRing, StoreFailure> {
+    match source {
+        KeyRingSource::Text(text) => {
+            KeyRing::parse(text.expose()).map_err(StoreFailure::KeyRing)
+        }
+        KeyRingSource::File(path) if !path.is_file() => {
+            Err(StoreFailure::KeyRingMissing(path.clone()))
+        }
+        KeyRingSource::File(path) => key_file::open_or_create(path).map_err(StoreFailure::KeyFile),
+    }
+}
+
+/// Where the store of these settings is.
+pub(crate) fn configured(config: &Config) -> Result<Address, StoreFailure> {
+    let store = &config.store;
+    Ok(match store.kind {
+        StoreKind::Redb => Address::Redb(store.data_dir.clone()),
+        StoreKind::Sqlite => Address::Sqlite(store.sqlite_file()),
+        StoreKind::Redis => Address::Redis(redis_address(config)?),
+    })
+}
+
+/// Opens the store of the settings, or makes it.
+///
+/// # Errors
+/// [`StoreFailure`]; nothing was changed on the disk.
+pub fn open_configured(config: &Config) -> Result<AnyStore, StoreFailure> {
+    let address = configured(config)?;
+    refuse_moved(&address)?;
+    let options = match config.key_ring() {
+        KeyRingSource::File(path) => options(config).key_file(path),
+        source @ KeyRingSource::Text(_) => options(config).key_ring(ring_at(&source)?),
+    };
+    open_with(config, &address, options)
+}
+
+/// Opens the store at `address`, or makes it.
+///
+/// # Errors
+/// [`StoreFailure`].
+pub fn open_at(config: &Config, address: &Address, keys: &Keys) -> Result<AnyStore, StoreFailure> {
+    refuse_moved(address)?;
+    let options = options(config).key_ring(keys.ring.clone());
+    let options = match keys.store {
+        Some(store) => options.store_id(store),
+        None => options,
+    };
+    open_with(config, address, options)
+}
+
+/// Opens the store at `address`, which must be there, and says with which ring.
+///
+/// # Errors
+/// [`StoreFailure`].
+pub fn open(config: &Config, address: &Address) -> Result<(AnyStore, KeyRing), StoreFailure> {
+    if !is_there(address) {
+        return Err(StoreFailure::NothingThere(address.to_string()));
+    }
+    let ring = ring_at(&ring_of(config, address))?;
+    let store = open_at(config, address, &Keys { ring: ring.clone(), store: None })?;
+    Ok((store, ring))
+}
+
+/// Where the ring of the store at `address` is: as the settings say, unless it lies in the
+/// directory of the store itself.
+pub(crate) fn ring_of(config: &Config, address: &Address) -> KeyRingSource {
+    match (config.key_ring(), address) {
+        (KeyRingSource::File(path), Address::Redb(directory))
+            if path == config.store.data_dir.join(RING) =>
+        {
+            let beside = directory.join(RING);
+            KeyRingSource::File(if beside.is_file() { beside } else { path })
+        }
+        (source, _) => source,
+    }
+}
+
+/// Whether a store that lies in files is there; what is on a network is asked when it is opened.
+pub(crate) fn is_there(address: &Address) -> bool {
+    match address {
+        Address::Redb(directory) => directory.join(REDB_FILE).is_file(),
+        Address::Sqlite(file) | Address::OriginalSqlite(file) => file.is_file(),
+        Address::Redis(_) | Address::OriginalRedis(_) => true,
+    }
+}
+
+fn open_with(
+    config: &Config,
+    address: &Address,
+    options: Options,
+) -> Result<AnyStore, StoreFailure> {
+    let _ = config;
+    match address {
+        Address::Redb(directory) => {
+            Engine::open(directory, options).map(AnyStore::Redb).map_err(|cause| {
+                StoreFailure::Open { directory: directory.display().to_string(), cause }
+            })
+        }
+        Address::Redis(_) => Err(StoreFailure::LeftOut(StoreKind::Redis)),
+        Address::Sqlite(_) => Err(StoreFailure::LeftOut(StoreKind::Sqlite)),
+        Address::OriginalRedis(_) | Address::OriginalSqlite(_) => {
+            Err(StoreFailure::Original(address.to_string()))
+        }
+    }
+}
+
+fn options(config: &Config) -> Options {
+    let store = &config.store;
+    let durability = match store.durability {
+        config::Durability::Immediate => Durability::Immediate,
+        config::Durability::Interval(every) => Durability::Interval(every),
+    };
+    Options::new()
+        .clock(Arc::new(SystemClock::new()))
+        .cache_bytes(store.cache_bytes)
+        .durability(durability)
+        .garbage(u8::try_from(store.garbage_share).unwrap_or(100), GARBAGE_ROWS)
+}
+
+/// The Redis of the settings, with what is needed to log in there.
+fn redis_address(config: &Config) -> Result<RedisAddress, StoreFailure> {
+    let redis = &config.store.redis;
+    let mut address = RedisAddress::parse(&redis.url).map_err(StoreFailure::Address)?;
+    address.prefix.clone_from(&redis.prefix);
+    address.cluster = redis.cluster;
+    address.sentinel_master.clone_from(&redis.sentinel_master);
+    address.sealing = redis.sealing;
+    logged_in(config, address)
+}
+
+/// `address` with the user and the password of the settings, if it is their server and has none.
+pub(super) fn logged_in(
+    config: &Config,
+    address: RedisAddress,
+) -> Result<RedisAddress, StoreFailure> {
+    let redis = &config.store.redis;
+    let theirs = RedisAddress::parse(&redis.url).map_err(StoreFailure::Address)?;
+    if !theirs.is_same_server(&address) {
+        return Ok(address);
+    }
+    let password = match (&redis.password, &redis.password_file) {
+        (Some(password), _) => zeroize::Zeroizing::new(password.expose().to_owned()),
+        (None, Some(path)) => std::fs::read_to_string(path)
+            .map(|text| zeroize::Zeroizing::new(text.trim_end_matches(['\r', '\n']).to_owned()))
+            .map_err(|cause| StoreFailure::Password { path: path.clone(), cause })?,
+        (None, None) => return Ok(address),
+    };
+    Ok(address.with_login(redis.username.as_deref(), &password))
+}
+
+fn refuse_moved(address: &Address) -> Result<(), Moved> {
+    data_file(address).map_or(Ok(()), |file| marker::check(&file))
+}
+
+/// Marks the store at `address` as moved to `to`.
+pub(crate) fn mark_moved(
+    address: &Address,
+    to: &Address,
+    at: tokenkeep_core::Timestamp,
+) -> std::io::Result<()> {
+    match data_file(address) {
+        Some(file) => marker::set(&file, &to.to_string(), at),
+        None => Ok(()),
+    }
+}
+
+fn data_file(address: &Address) -> Option<PathBuf> {
+    match address {
+        Address::Redb(directory) => Some(directory.join(REDB_FILE)),
+        Address::Sqlite(file) | Address::OriginalSqlite(file) => Some(file.clone()),
+        Address::Redis(_) | Address::OriginalRedis(_) => None,
+    }
+}
+
+/// Where the ring of a fresh store in `directory` lies, if the settings name no other place.
+pub(crate) fn ring_in(directory: &Path) -> PathBuf {
+    directory.join(RING)
+}
+
+/// Fewer rows than these are not worth reclaiming.
+const GARBAGE_ROWS: u64 = 1024;
+/// The data file of the embedded engine.
+pub(crate) const REDB_FILE: &str = "tokens.redb";
+/// The key ring, unless it is elsewhere.
+const RING: &str = "keyring";
