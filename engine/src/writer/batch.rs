@@ -1,18 +1,20 @@
 //! Writes that share one commit: each is decided against the index and what was decided before.
 
+mod ending;
+mod rows;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use tokenkeep_core::codec::{CodecError, Header, RecordHeader};
+use tokenkeep_core::codec::{CodecError, RecordHeader};
 use tokenkeep_core::{
-    Ceiling, CeilingPolicy, DeviceId, Email, EndReason, InsertOutcome, RefreshIntent,
-    RemoveOutcome, Removed, ReplaceOutcome, StoreError, Timestamp, TokenRecord, Tokens, Verifier,
-    Version,
+    Ceiling, CeilingPolicy, DeviceId, Email, EndReason, InsertOutcome, ReplaceOutcome, StoreError,
+    Timestamp, TokenRecord, Tokens, Version,
 };
 
-use crate::block::{Block, Size};
+use crate::block::Block;
 use crate::command::{Command, Prepared, Reply};
-use crate::index::{EndedSlot, LiveSlot, Slot};
+use crate::index::{LiveSlot, Slot};
 use crate::shared::{Failure, Shared};
 
 /// What was decided and is not on the disk yet.
@@ -155,44 +157,6 @@ impl<'a> Batch<'a> {
         Ok(ReplaceOutcome::Replaced(self.store(new, Some(slot), now)?))
     }
 
-    fn remove(
-        &mut self,
-        device: DeviceId,
-        expected: Option<Version>,
-        reason: EndReason,
-        now: Timestamp,
-    ) -> Result<RemoveOutcome, StoreError> {
-        let Some(slot) = self.live(device, now) else {
-            let why = self.end_reason(device, now);
-            self.bury(device, now, |slot| expected.is_none_or(|version| version == slot.version))?;
-            return Ok(RemoveOutcome::Gone(why));
-        };
-        let record = self.record(device, &slot)?;
-        if expected.is_some_and(|expected| expected != slot.version) {
-            return Ok(RemoveOutcome::Conflict(record));
-        }
-        self.end(device, record.verifier, reason, now)?;
-        Ok(RemoveOutcome::Removed(record))
-    }
-
-    fn remove_all_of(
-        &mut self,
-        email: &Email,
-        except: Option<DeviceId>,
-        reason: EndReason,
-        now: Timestamp,
-    ) -> Result<Vec<Removed>, StoreError> {
-        let mut devices = self.devices_of(email);
-        devices.retain(|(device, _)| Some(*device) != except);
-        let ends = devices.iter().map(|(device, _)| (*device, reason));
-        let mut removed = self.end_all(ends, now)?;
-        for (device, _) in devices {
-            self.bury(device, now, |_| true)?;
-        }
-        removed.sort_by_key(|removed| (removed.record.created_at, removed.record.device_id));
-        Ok(removed)
-    }
-
     pub(super) fn touch(&mut self, device: DeviceId, now: Timestamp) {
         let Some(mut slot) = self.live(device, now) else { return };
         if now > slot.last_seen_at {
@@ -201,76 +165,6 @@ impl<'a> Batch<'a> {
             self.stage(device, Slot::Live(slot));
             self.touched.insert(device);
         }
-    }
-
-    /// Ends sessions of one user. One whose record cannot be read ends, too: it can do no harm
-    /// any more, should its key be found again; it is not among those returned.
-    fn end_all(
-        &mut self,
-        devices: impl Iterator<Item = (DeviceId, EndReason)>,
-        now: Timestamp,
-    ) -> Result<Vec<Removed>, StoreError> {
-        let mut removed = Vec::new();
-        for (device, reason) in devices {
-            let Some(slot) = self.live(device, now) else { continue };
-            match self.record(device, &slot) {
-                Ok(record) => {
-                    self.end(device, record.verifier, reason, now)?;
-                    removed.push(Removed { record, reason });
-                }
-                Err(StoreError::Unreadable { .. }) => {
-                    let verifier = self.verifier(device, &slot)?;
-                    self.end(device, verifier, reason, now)?;
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(removed)
-    }
-
-    /// Writes down that `device` expired, if it did and `is_meant`: it stays dead, should the
-    /// clock go back.
-    fn bury(
-        &mut self,
-        device: DeviceId,
-        now: Timestamp,
-        is_meant: impl FnOnce(&LiveSlot) -> bool,
-    ) -> Result<(), StoreError> {
-        match self.slot(device) {
-            Some(Slot::Live(slot)) if slot.is_dead(now) && is_meant(&slot) => {
-                let verifier = self.verifier(device, &slot)?;
-                self.end(device, verifier, EndReason::Expired, now)
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// The verifier of a record that need not be readable otherwise; one that fits nobody if it
-    /// cannot be found out.
-    fn verifier(&self, device: DeviceId, slot: &LiveSlot) -> Result<Verifier, StoreError> {
-        if let Some(record) = &slot.cached {
-            return Ok(record.verifier);
-        }
-        let snapshot = self.shared.snapshot()?;
-        match self.shared.read_verifier(&snapshot, device, slot.seq) {
-            Ok(Some(verifier)) => Ok(verifier),
-            Ok(None) | Err(StoreError::Unreadable { .. }) => Ok(Verifier::from_bytes([0; 32])),
-            Err(error) => Err(error),
-        }
-    }
-
-    fn end(
-        &mut self,
-        device: DeviceId,
-        verifier: Verifier,
-        reason: EndReason,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        let header = Header::Tombstone { device, reason, ended_at: now, verifier };
-        let seq = self.append(&header)?;
-        let forget_at = now + self.shared.options.answerable;
-        self.stage(device, Slot::Ended(EndedSlot::new(seq, reason, verifier, forget_at)));
-        Ok(())
     }
 
     /// Appends the rows of a record that takes the place of `old`, and stages its slot.
@@ -320,14 +214,6 @@ impl<'a> Batch<'a> {
         }
     }
 
-    /// Why there is no live record of `device`, if that can be told.
-    pub(super) fn end_reason(&self, device: DeviceId, now: Timestamp) -> Option<EndReason> {
-        match self.slot(device)? {
-            Slot::Ended(slot) => (now < slot.forget_at).then_some(slot.reason),
-            Slot::Live(_) => Some(EndReason::Expired),
-        }
-    }
-
     /// The record of `slot`; one that this batch has staged is always at hand.
     pub(super) fn record(
         &self,
@@ -344,68 +230,6 @@ impl<'a> Batch<'a> {
     pub(super) fn stage(&mut self, device: DeviceId, slot: Slot) {
         if self.staged.insert(device, slot).is_none() {
             self.order.push(device);
-        }
-    }
-
-    /// Appends what amends the record of `slot` again, behind it.
-    pub(super) fn amend(
-        &mut self,
-        device: DeviceId,
-        slot: &mut LiveSlot,
-    ) -> Result<(), StoreError> {
-        if slot.has_touch {
-            self.append_touch(device, slot)?;
-        }
-        self.append_intent(device, slot)
-    }
-
-    /// Appends a row for the last use that `slot` knows of.
-    pub(super) fn append_touch(
-        &mut self,
-        device: DeviceId,
-        slot: &mut LiveSlot,
-    ) -> Result<(), StoreError> {
-        let (last_seen_at, previous_visit_at) = (slot.last_seen_at, slot.previous_visit_at());
-        self.append(&Header::Touch { device, last_seen_at, previous_visit_at })?;
-        slot.has_touch = true;
-        Ok(())
-    }
-
-    /// Appends a row for the intent of `slot`, if it has one.
-    pub(super) fn append_intent(
-        &mut self,
-        device: DeviceId,
-        slot: &LiveSlot,
-    ) -> Result<(), StoreError> {
-        let Some(RefreshIntent { holder, since, .. }) = slot.intent() else { return Ok(()) };
-        self.append(&Header::Intent { device, version: slot.version, holder, since })?;
-        Ok(())
-    }
-
-    /// Appends a row without a body.
-    pub(super) fn append(&mut self, header: &Header<'_>) -> Result<u64, StoreError> {
-        let header = header.encode().map_err(StoreError::unavailable)?;
-        Ok(self.append_bytes(&header, &[]))
-    }
-
-    /// How much there is to append.
-    pub(super) fn size(&self) -> Size {
-        let mut size = Size::default();
-        self.blocks.iter().for_each(|block| size.add(block.size));
-        size
-    }
-
-    /// Appends a row that is bytes already.
-    pub(super) fn append_bytes(&mut self, header: &[u8], body: &[u8]) -> u64 {
-        match self.blocks.last_mut() {
-            Some(last) if !last.is_full_for(header, body) => last.append(header, body),
-            _ => {
-                let mut block = Block::new(self.next_block);
-                let seq = block.append(header, body);
-                self.blocks.push(block);
-                self.next_block += 1;
-                seq
-            }
         }
     }
 

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use tokenkeep_core::codec::{CodecError, Header};
 use tokenkeep_core::{DeviceId, RefreshIntent, Timestamp};
 
-use crate::block::{Entries, Size};
+use crate::block::{Entries, Size, block_of};
 use crate::disk::Snapshot;
 use crate::index::{EndedSlot, LiveSlot, Loading, Slot};
 use crate::open::OpenError;
@@ -23,10 +23,13 @@ pub(crate) fn load(shared: &Shared) -> Result<(), OpenError> {
 }
 
 /// Brings the index in line with a file that was opened anew. What memory alone knows of a row
-/// that is still the newest stays: who holds its lease, when it was last used.
+/// that is still the newest stays: who holds its lease, when it was last used. What the index has
+/// let go of, because it was dead for certain, stays away, whatever the clock says meanwhile.
 pub(super) fn reconcile(shared: &Shared) -> Result<(), OpenError> {
     let mut found = HashMap::new();
     let scanned = scan(shared, &mut found)?;
+    // Every row up to here was in the index once.
+    let next_block = shared.next_block.load(Ordering::Acquire);
     let mut publication = shared.index.publish();
     for device in shared.index.devices() {
         if !found.contains_key(&device) {
@@ -35,6 +38,7 @@ pub(super) fn reconcile(shared: &Shared) -> Result<(), OpenError> {
     }
     for (device, slot) in found {
         let slot = match (slot, shared.index.slot(device)) {
+            (slot, None) if block_of(slot.seq()) < next_block => continue,
             (Slot::Live(slot), Some(Slot::Live(old))) if old.seq == slot.seq => {
                 Slot::Live(merged(slot, old))
             }
@@ -47,8 +51,7 @@ pub(super) fn reconcile(shared: &Shared) -> Result<(), OpenError> {
         publication.put(device, Some(slot));
     }
     publication.lists_mut().counts.size = scanned.size;
-    let next_block = scanned.next_block.max(shared.next_block.load(Ordering::Acquire));
-    shared.next_block.store(next_block, Ordering::Release);
+    shared.next_block.store(scanned.next_block.max(next_block), Ordering::Release);
     Ok(())
 }
 

@@ -63,7 +63,7 @@ impl Driver {
         }
     }
 
-    /// What has faded is found again when the file is read anew, if its rows are still there.
+    /// What has faded is found again when the store is opened, if its rows are still there.
     fn find_again(&self, model: &mut Model) {
         let is_back =
             |device: &DeviceId| !matches!(self.peek(*device), Ok(Lookup::Absent) | Err(_));

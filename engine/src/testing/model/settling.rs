@@ -25,14 +25,8 @@ impl Driver {
                         // Why a session ended is forgotten with it.
                         let forgotten =
                             *went == Went::Gone(None) && matches!(expected, Went::Gone(_));
-                        // It may be told again of one that has faded, with the clock back; and that
-                        // it expired, whenever the file was read again.
-                        let with_the_clock_back = matches!(went, Went::Gone(_))
-                            && self.now() < self.latest
-                            && !before.faded.is_empty();
-                        let expired = *went == Went::Gone(Some(EndReason::Expired));
                         let told_again =
-                            (expired || with_the_clock_back) && *expected == Went::Gone(None);
+                            *expected == Went::Gone(None) && self.may_be_told_again(&before, went);
                         went == expected || told_again || forgotten && self.something_is_due()
                     })
                 };
@@ -58,6 +52,18 @@ impl Driver {
             {
                 self.model.devices.entry(device).or_insert_with(|| known.clone());
             }
+        }
+    }
+
+    /// Whether `went` tells of a session that the model takes for forgotten, as it may: of one that
+    /// has faded, with the clock back; or that it expired, and until when that is told is not known.
+    fn may_be_told_again(&self, model: &Model, went: &Went) -> bool {
+        let is_unsure =
+            |known: &Known| matches!(known, Known::Ended { reason: EndReason::Expired, .. });
+        match went {
+            Went::Gone(Some(EndReason::Expired)) if model.devices.values().any(is_unsure) => true,
+            Went::Gone(_) => self.now() < self.latest && !model.faded.is_empty(),
+            _ => false,
         }
     }
 

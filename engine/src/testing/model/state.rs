@@ -26,8 +26,12 @@ pub(super) enum Known {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Model {
     pub(super) devices: BTreeMap<DeviceId, Known>,
-    /// Devices that were there and are not to be seen; their ids may be taken, or free again. Rows
-    /// of them that are still there are found again when the store is opened.
+    /// Devices that were let go of because they were dead for certain. They are not there, until
+    /// the store is opened the next time.
+    pub(super) gone: BTreeMap<DeviceId, Known>,
+    /// Devices that were there and are not to be seen; their ids may be taken, or free again:
+    /// rows of them that were still there were found again when the store was opened, and why
+    /// a session ended may be forgotten or not.
     pub(super) faded: BTreeMap<DeviceId, Known>,
 }
 
@@ -102,8 +106,10 @@ impl Known {
 impl Model {
     /// Lets go of a device.
     pub(super) fn fade(&mut self, device: DeviceId) {
-        if let Some(known) = self.devices.remove(&device) {
-            self.faded.insert(device, known);
+        match self.devices.remove(&device) {
+            Some(known @ Known::Live { .. }) => drop(self.gone.insert(device, known)),
+            Some(known) => drop(self.faded.insert(device, known)),
+            None => {}
         }
     }
 
@@ -135,6 +141,7 @@ impl Model {
     fn put(&mut self, record: TokenRecord) {
         let synced_last_seen_at = record.last_seen_at;
         let device = record.device_id;
+        self.gone.remove(&device);
         self.faded.remove(&device);
         self.devices.insert(device, Known::Live { record: Box::new(record), synced_last_seen_at });
     }
@@ -347,8 +354,9 @@ impl Model {
         }
     }
 
-    /// What opening does: nobody holds a lease any more.
+    /// What opening does: nobody holds a lease any more, and nothing is gone for good.
     pub(super) fn reopen(&mut self) {
+        self.faded.append(&mut self.gone);
         self.devices.values_mut().for_each(Known::reopen);
     }
 }
