@@ -5,8 +5,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use redb::{
-    Builder, Database, ReadOnlyTable, ReadTransaction, ReadableDatabase as _,
-    ReadableTable as _, ReadableTableMetadata as _, TableDefinition,
+    Builder, Database, ReadOnlyTable, ReadTransaction, ReadableDatabase as _, ReadableTable as _,
+    ReadableTableMetadata as _, TableDefinition,
 };
 use tokenkeep_core::StoreError;
 
@@ -110,19 +110,15 @@ fn rows_into(
     progress: &mut dyn FnMut(BackupProgress) -> bool,
 ) -> Result<(), BackupError> {
     let unreadable = |error: redb::Error| BackupError::Store(shared.read_failed(error));
-    let unwritable = |error: redb::Error| BackupError::Unwritable {
-        path: path.to_owned(),
-        cause: error.into(),
-    };
+    let unwritable =
+        |error: redb::Error| BackupError::Unwritable { path: path.to_owned(), cause: error.into() };
     // The transaction keeps the rows as they are, and nobody out: the store can be opened anew or
     // closed meanwhile, and the copy fails then.
     let rows = shared.disk.with(|database| Ok(database.begin_read()?)).map_err(unreadable)?;
     let mut copy = Copy { rows, progress, counted: BackupProgress { done: 0, total: 0 } };
     copy.count().map_err(unreadable)?;
-    let target = guarded(|| {
-        Ok(Builder::new().set_cache_size(CACHE_BYTES).create(path)?)
-    })
-    .map_err(unwritable)?;
+    let target = guarded(|| Ok(Builder::new().set_cache_size(CACHE_BYTES).create(path)?))
+        .map_err(unwritable)?;
     for table in [HEADERS, BODIES] {
         copy.table(&target, table).map_err(|stop| stop.named(&unreadable, &unwritable))?;
     }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokenkeep::{
     BackupError, DeviceId, Engine, HolderId, InsertOutcome, LeaseOutcome, Lookup, OpenError,
-    Version,
+    TokenStore as _, Version,
 };
 
 use crate::support::{HOUR, Place, device, ended, live, log_in, login, record};
@@ -57,10 +57,9 @@ fn a_backup_of_a_busy_store_is_the_store_at_one_instant() {
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     let there = place_of(&path, &place);
     let copy = there.open();
-    assert_eq!(copy.blocking().id(), engine.blocking().id());
-    let is_live = |number| {
-        matches!(copy.blocking().get(numbered(number), now).unwrap(), Lookup::Live(_))
-    };
+    assert_eq!(copy.id(), engine.id());
+    let is_live =
+        |number| matches!(copy.blocking().get(numbered(number), now).unwrap(), Lookup::Live(_));
     let kept = (0..written).take_while(|number| is_live(*number)).count();
     assert!(kept >= 50, "{kept} of {written}");
     assert_eq!(copy.blocking().stats(now).unwrap().devices, kept as u64, "no gaps");

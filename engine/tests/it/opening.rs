@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use redb::{Database, ReadableDatabase as _, TableDefinition};
-use tokenkeep::{Engine, HolderId, KeyRing, Lookup, OpenError, StoreId};
+use tokenkeep::{Engine, HolderId, KeyRing, Lookup, OpenError, StoreId, TokenStore as _};
 
 use crate::support::{Place, device, live, log_in};
 

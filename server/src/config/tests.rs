@@ -231,7 +231,8 @@ fn the_original_names_fill_the_gaps() {
 
 #[test]
 fn a_store_is_named_by_sections_and_by_variables() {
-    let file = "[store]\nkind = \"redis\"\nmove_to = \"sqlite:t.db\"\n\n[store.redis]\nprefix = \"a:\"";
+    let file =
+        "[store]\nkind = \"redis\"\nmove_to = \"sqlite:t.db\"\n\n[store.redis]\nprefix = \"a:\"";
     let env = [("TOKENKEEP_STORE__REDIS__URL", "rediss://redis.example"), ("REDIS_HOST", "other")];
     let config = read(file, &env).unwrap();
     assert_eq!(config.store.redis.url, "rediss://redis.example", "our own name goes above");

@@ -71,9 +71,7 @@ pub struct Keys {
 /// The ring of the settings; it is not made if it is missing.
 pub(super) fn ring_at(source: &KeyRingSource) -> Result<KeyRing, StoreFailure> {
     match source {
-        KeyRingSource::Text(text) => {
-            KeyRing::parse(text.expose()).map_err(StoreFailure::KeyRing)
-        }
+        KeyRingSource::Text(text) => KeyRing::parse(text.expose()).map_err(StoreFailure::KeyRing),
         KeyRingSource::File(path) if !path.is_file() => {
             Err(StoreFailure::KeyRingMissing(path.clone()))
         }
