@@ -16,6 +16,7 @@ pub mod demo;
 mod failure;
 mod gateway;
 mod login_attempts;
+pub mod moving;
 mod reply;
 mod routes;
 mod same_site;

@@ -1,0 +1,17 @@
+//! Sessions on their way from one store to another: copies, checks, and files between them.
+
+pub mod archive;
+mod check;
+mod copy;
+mod credentials;
+
+pub use check::{Checked, check};
+pub use copy::{Copied, CopyError, copy};
+pub use credentials::{Credentials, CredentialsError};
+
+use std::num::NonZeroUsize;
+
+/// Records that are read at a time.
+const PAGE: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
+/// Records that are stored at a time.
+const IN_FLIGHT: usize = 64;
