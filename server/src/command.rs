@@ -2,21 +2,25 @@
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command talks to its user")]
 
+pub(crate) mod address;
 pub(crate) mod admin;
 pub(crate) mod compact;
 pub(crate) mod demo;
 pub(crate) mod devices;
+mod exit_code;
+pub(crate) mod export;
+pub(crate) mod import;
 pub(crate) mod keys;
 pub(crate) mod log;
+pub(crate) mod migrate;
+mod progress;
 pub(crate) mod serve;
 pub(crate) mod stats;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use tokenkeep_core::StoreError;
 use tokenkeep_server::config::{Config, ConfigError};
-use tokenkeep_server::store::StoreFailure;
 
 /// Where the settings come from.
 #[derive(Debug)]
@@ -88,34 +92,6 @@ impl Failure {
 impl From<ConfigError> for Failure {
     fn from(cause: ConfigError) -> Self {
         Self { code: 78, cause: cause.into() }
-    }
-}
-
-/// A store that does not work is there or not, whole or not, or does not fit the settings.
-impl From<StoreFailure> for Failure {
-    fn from(cause: StoreFailure) -> Self {
-        use tokenkeep::OpenError;
-        let code = match &cause {
-            StoreFailure::Open { cause, .. } => match cause {
-                OpenError::Damaged(_) | OpenError::Foreign | OpenError::NewerFormat { .. } => 65,
-                OpenError::OtherStore { .. }
-                | OpenError::KeyRingMissing { .. }
-                | OpenError::WrongKeyRing { .. }
-                | OpenError::KeyFile(_) => 78,
-                OpenError::Inaccessible { .. } => 74,
-                _ => 69,
-            },
-            StoreFailure::NothingThere(_) => 66,
-            _ => 78,
-        };
-        Self { code, cause: cause.into() }
-    }
-}
-
-impl From<StoreError> for Failure {
-    fn from(cause: StoreError) -> Self {
-        let code = if matches!(cause, StoreError::Unreadable { .. }) { 65 } else { 69 };
-        Self { code, cause: cause.into() }
     }
 }
 

@@ -18,7 +18,9 @@ use crate::config::StoreKind;
 
 pub use address::{Address, InvalidAddress, RedisAddress};
 pub use marker::Moved;
-pub use opening::{Keys, StoreFailure, open, open_at, open_configured};
+pub use opening::{
+    StoreFailure, configured, existing_ring, open_configured, open_destination, open_source, ring,
+};
 
 /// A store of any kind.
 #[derive(Clone, Debug)]

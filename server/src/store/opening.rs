@@ -1,5 +1,7 @@
 //! Opens the store of the settings, or the one at an address.
 
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -24,6 +26,9 @@ pub enum StoreFailure {
     /// The key ring is not where it should be.
     #[error("the key ring {} is missing: put it back, without it no token can be read", .0.display())]
     KeyRingMissing(PathBuf),
+    /// Another key ring is in the place of the one that must be there.
+    #[error("{} is another key ring than that of the sessions: choose another directory", .0.display())]
+    OtherRing(PathBuf),
     /// The file of the password cannot be read.
     #[error("the password in {} cannot be read", path.display())]
     Password {
@@ -31,7 +36,7 @@ pub enum StoreFailure {
         path: PathBuf,
         /// Why not.
         #[source]
-        cause: std::io::Error,
+        cause: io::Error,
     },
     /// The embedded store in a directory was not opened.
     #[error("the store in {directory} was not opened")]
@@ -59,28 +64,11 @@ pub enum StoreFailure {
     Original(String),
 }
 
-/// What a store is opened with.
-#[derive(Clone, Debug)]
-pub struct Keys {
-    /// The ring that seals.
-    pub ring: KeyRing,
-    /// The name that a fresh store gets, and a store that is there must have.
-    pub store: Option<StoreId>,
-}
-
-/// The ring of the settings; it is not made if it is missing.
-pub(super) fn ring_at(source: &KeyRingSource) -> Result<KeyRing, StoreFailure> {
-    match source {
-        KeyRingSource::Text(text) => KeyRing::parse(text.expose()).map_err(StoreFailure::KeyRing),
-        KeyRingSource::File(path) if !path.is_file() => {
-            Err(StoreFailure::KeyRingMissing(path.clone()))
-        }
-        KeyRingSource::File(path) => key_file::open_or_create(path).map_err(StoreFailure::KeyFile),
-    }
-}
-
 /// Where the store of these settings is.
-pub(crate) fn configured(config: &Config) -> Result<Address, StoreFailure> {
+///
+/// # Errors
+/// [`StoreFailure`] if the password cannot be read.
+pub fn configured(config: &Config) -> Result<Address, StoreFailure> {
     let store = &config.store;
     Ok(match store.kind {
         StoreKind::Redb => Address::Redb(store.data_dir.clone()),
@@ -103,42 +91,122 @@ pub fn open_configured(config: &Config) -> Result<AnyStore, StoreFailure> {
     open_with(config, &address, options)
 }
 
-/// Opens the store at `address`, or makes it.
+/// Opens the store at `address`, which must be there, and says with which ring. Of the original
+/// application's data it reads the rows as they are; the ring is that of the settings then.
 ///
 /// # Errors
 /// [`StoreFailure`].
-pub fn open_at(config: &Config, address: &Address, keys: &Keys) -> Result<AnyStore, StoreFailure> {
-    refuse_moved(address)?;
-    let options = options(config).key_ring(keys.ring.clone());
-    let options = match keys.store {
-        Some(store) => options.store_id(store),
-        None => options,
-    };
-    open_with(config, address, options)
-}
-
-/// Opens the store at `address`, which must be there, and says with which ring.
-///
-/// # Errors
-/// [`StoreFailure`].
-pub fn open(config: &Config, address: &Address) -> Result<(AnyStore, KeyRing), StoreFailure> {
+pub async fn open_source(
+    config: &Config,
+    address: &Address,
+) -> Result<(AnyStore, KeyRing), StoreFailure> {
     if !is_there(address) {
         return Err(StoreFailure::NothingThere(address.to_string()));
     }
-    let ring = ring_at(&ring_of(config, address))?;
-    let store = open_at(config, address, &Keys { ring: ring.clone(), store: None })?;
-    Ok((store, ring))
+    refuse_moved(address)?;
+    let ring = match address.is_original() {
+        true => ring(config, address)?,
+        false => existing_ring(config, address)?,
+    };
+    let options = options(config).key_ring(ring.clone());
+    Ok((open_with(config, address, options)?, ring))
 }
 
-/// Where the ring of the store at `address` is: as the settings say, unless it lies in the
-/// directory of the store itself.
-pub(crate) fn ring_of(config: &Config, address: &Address) -> KeyRingSource {
+/// Opens the store at `address`, or makes it under the name `id`, if it continues another one.
+/// A store in a directory of its own gets the ring beside it.
+///
+/// # Errors
+/// [`StoreFailure`].
+pub async fn open_destination(
+    config: &Config,
+    address: &Address,
+    ring: &KeyRing,
+    id: Option<StoreId>,
+) -> Result<AnyStore, StoreFailure> {
+    refuse_moved(address)?;
+    if let (Address::Redb(directory), KeyRingSource::File(path)) =
+        (address, ring_source(config, address))
+        && path == directory.join(RING)
+    {
+        place_ring(&path, ring)?;
+    }
+    let options = options(config).key_ring(ring.clone());
+    let options = id.map_or(options.clone(), |id| options.store_id(id));
+    open_with(config, address, options)
+}
+
+/// The ring of the store at `address`, which must be there.
+///
+/// # Errors
+/// [`StoreFailure`].
+pub fn existing_ring(config: &Config, address: &Address) -> Result<KeyRing, StoreFailure> {
+    match ring_source(config, address) {
+        KeyRingSource::File(path) if !path.is_file() => {
+            // The directory of the settings has the ring of stores elsewhere.
+            match config.key_ring() {
+                KeyRingSource::File(other) if other != path && other.is_file() => {
+                    key_file::open_or_create(&other).map_err(StoreFailure::KeyFile)
+                }
+                _ => Err(StoreFailure::KeyRingMissing(path)),
+            }
+        }
+        source => ring_at(&source),
+    }
+}
+
+/// The ring of the store at `address`; it is made if neither is there.
+///
+/// # Errors
+/// [`StoreFailure`].
+pub fn ring(config: &Config, address: &Address) -> Result<KeyRing, StoreFailure> {
+    if is_there(address) {
+        return existing_ring(config, address);
+    }
+    let source = ring_source(config, address);
+    if let KeyRingSource::File(path) = &source
+        && let Some(directory) = path.parent()
+    {
+        make_private(directory).map_err(|cause| ring_unwritable(path, cause))?;
+    }
+    ring_at(&source)
+}
+
+fn ring_at(source: &KeyRingSource) -> Result<KeyRing, StoreFailure> {
+    match source {
+        KeyRingSource::Text(text) => KeyRing::parse(text.expose()).map_err(StoreFailure::KeyRing),
+        KeyRingSource::File(path) => key_file::open_or_create(path).map_err(StoreFailure::KeyFile),
+    }
+}
+
+/// Puts `ring` where a fresh store looks for it; what is there must be the same.
+fn place_ring(path: &Path, ring: &KeyRing) -> Result<(), StoreFailure> {
+    if path.is_file() {
+        let there = key_file::open_or_create(path).map_err(StoreFailure::KeyFile)?;
+        let same = there.to_text() == ring.to_text();
+        return if same { Ok(()) } else { Err(StoreFailure::OtherRing(path.to_owned())) };
+    }
+    let placed = path.parent().map_or(Ok(()), make_private);
+    placed
+        .and_then(|()| key_file::replace(path, ring))
+        .map_err(|cause| ring_unwritable(path, cause))
+}
+
+fn ring_unwritable(path: &Path, cause: io::Error) -> StoreFailure {
+    StoreFailure::KeyFile(KeyFileError::Inaccessible { path: path.to_owned(), cause })
+}
+
+fn make_private(directory: &Path) -> io::Result<()> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)
+}
+
+/// Where the ring of the store at `address` is: as the settings say, and if they do not, in the
+/// data directory, which for the embedded store is its own.
+fn ring_source(config: &Config, address: &Address) -> KeyRingSource {
     match (config.key_ring(), address) {
         (KeyRingSource::File(path), Address::Redb(directory))
             if path == config.store.data_dir.join(RING) =>
         {
-            let beside = directory.join(RING);
-            KeyRingSource::File(if beside.is_file() { beside } else { path })
+            KeyRingSource::File(directory.join(RING))
         }
         (source, _) => source,
     }
@@ -226,7 +294,7 @@ pub(crate) fn mark_moved(
     address: &Address,
     to: &Address,
     at: tokenkeep_core::Timestamp,
-) -> std::io::Result<()> {
+) -> io::Result<()> {
     match data_file(address) {
         Some(file) => marker::set(&file, &to.to_string(), at),
         None => Ok(()),
@@ -239,11 +307,6 @@ fn data_file(address: &Address) -> Option<PathBuf> {
         Address::Sqlite(file) | Address::OriginalSqlite(file) => Some(file.clone()),
         Address::Redis(_) | Address::OriginalRedis(_) => None,
     }
-}
-
-/// Where the ring of a fresh store in `directory` lies, if the settings name no other place.
-pub(crate) fn ring_in(directory: &Path) -> PathBuf {
-    directory.join(RING)
 }
 
 /// Fewer rows than these are not worth reclaiming.
