@@ -1,0 +1,4 @@
+//! The SQLite store on real files.
+
+mod conformance;
+mod support;
