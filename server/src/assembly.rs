@@ -18,8 +18,8 @@ use crate::store::{self, AnyStore, StoreFailure};
 ///
 /// # Errors
 /// [`StoreFailure`]; nothing was changed on the disk.
-pub fn open_store(config: &Config) -> Result<AnyStore, StoreFailure> {
-    store::open_configured(config)
+pub async fn open_store(config: &Config) -> Result<AnyStore, StoreFailure> {
+    store::open_configured(config).await
 }
 
 /// Makes the data directory, for its owner only.

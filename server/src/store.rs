@@ -19,7 +19,8 @@ use crate::config::StoreKind;
 pub use address::{Address, InvalidAddress, RedisAddress};
 pub use marker::Moved;
 pub use opening::{
-    StoreFailure, configured, existing_ring, open_configured, open_destination, open_source, ring,
+    Source, StoreFailure, configured, existing_ring, open_configured, open_destination,
+    open_source, ring,
 };
 
 /// A store of any kind.
@@ -27,6 +28,9 @@ pub use opening::{
 pub enum AnyStore {
     /// The embedded engine.
     Redb(Engine),
+    /// A SQLite file.
+    #[cfg(feature = "sqlite")]
+    Sqlite(tokenkeep_sqlite::SqliteStore),
 }
 
 /// Does the same with whatever store it is.
@@ -34,6 +38,8 @@ macro_rules! with_store {
     ($any:expr, $store:ident => $work:expr) => {
         match $any {
             AnyStore::Redb($store) => $work,
+            #[cfg(feature = "sqlite")]
+            AnyStore::Sqlite($store) => $work,
         }
     };
 }
@@ -44,6 +50,8 @@ impl AnyStore {
     pub const fn kind(&self) -> StoreKind {
         match self {
             Self::Redb(_) => StoreKind::Redb,
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(_) => StoreKind::Sqlite,
         }
     }
 
@@ -52,6 +60,8 @@ impl AnyStore {
     pub const fn engine(&self) -> Option<&Engine> {
         match self {
             Self::Redb(engine) => Some(engine),
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(_) => None,
         }
     }
 

@@ -9,7 +9,7 @@ use super::{Failure, runtime};
 
 pub(crate) fn run(config: &Config) -> Result<(), Failure> {
     runtime()?.block_on(async {
-        let store = assembly::open_store(config)?;
+        let store = assembly::open_store(config).await?;
         let Some(engine) = store.engine() else {
             let kind = store.kind();
             return Err(Failure::arguments(anyhow!("compact does not apply to a {kind} store")));

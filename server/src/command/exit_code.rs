@@ -12,7 +12,10 @@ impl From<StoreFailure> for Failure {
     fn from(cause: StoreFailure) -> Self {
         let code = match &cause {
             StoreFailure::Open { cause, .. } => of_opening(cause),
+            #[cfg(feature = "sqlite")]
+            StoreFailure::Sqlite { cause, .. } => of_opening_sqlite(cause),
             StoreFailure::NothingThere(_) => NO_INPUT,
+            StoreFailure::Unreadable { .. } => IO,
             _ => SETTINGS,
         };
         Self { code, cause: cause.into() }
@@ -61,6 +64,20 @@ fn of_opening(error: &OpenError) -> u8 {
         | OpenError::KeyFile(_) => SETTINGS,
         OpenError::Inaccessible { .. } => IO,
         _ => UNAVAILABLE,
+    }
+}
+
+#[cfg(feature = "sqlite")]
+fn of_opening_sqlite(error: &tokenkeep_sqlite::OpenError) -> u8 {
+    use tokenkeep_sqlite::OpenError;
+    match error {
+        OpenError::Damaged(_)
+        | OpenError::Foreign
+        | OpenError::MissingColumn { .. }
+        | OpenError::NewerFormat { .. } => BAD_DATA,
+        OpenError::Inaccessible { .. } => IO,
+        OpenError::InUse => UNAVAILABLE,
+        _ => SETTINGS,
     }
 }
 

@@ -30,10 +30,11 @@ pub(crate) struct Arguments {
 pub(crate) fn run(config: &Config, arguments: &Arguments) -> Result<(), Failure> {
     runtime()?.block_on(async {
         let from = address::given_or_configured(config, arguments.from.as_deref())?;
-        let (source, ring) = store::open_source(config, &from).await?;
+        let opened = store::open_source(config, &from).await?;
+        let source = &opened.store;
         let sealing = match arguments.plain_tokens {
             true => Sealing::Off,
-            false => Sealing::On(ring),
+            false => Sealing::On(opened.ring.clone()),
         };
         if arguments.plain_tokens {
             eprintln!(
@@ -47,7 +48,7 @@ pub(crate) fn run(config: &Config, arguments: &Arguments) -> Result<(), Failure>
         };
         let clock = SystemClock::new();
         let bar = progress::bar("exporting", source.stats(clock.now()).await?.devices);
-        let exported = archive::export(&source, writer, &clock, |exported| {
+        let exported = archive::export(source, writer, &clock, |exported| {
             bar.set_position(exported.written + exported.kept);
         });
         let exported = exported.await?;

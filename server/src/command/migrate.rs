@@ -46,21 +46,22 @@ async fn migrate(
     from: &Address,
     to: &Address,
 ) -> Result<(), Failure> {
-    let (source, ring) = store::open_source(config, from).await?;
+    let opened = store::open_source(config, from).await?;
+    let source = &opened.store;
     let (ring, id) = match from.is_original() {
         true => (store::ring(config, to)?, None),
-        false => (ring, Some(source.id())),
+        false => (opened.ring.clone(), Some(source.id())),
     };
     let mut credentials = match &arguments.issue_credentials {
         Some(path) => Some(Credentials::open(path).map_err(moving::CopyError::from)?),
         None => None,
     };
     let destination = store::open_destination(config, to, &ring, id).await?;
-    let copied = copy(&source, &destination, credentials.as_mut()).await?;
+    let copied = copy(source, &destination, credentials.as_mut()).await?;
     let clock = SystemClock::new();
     let bar = progress::bar("checking", copied.total());
     let checked =
-        moving::check(&source, &destination, &clock, |checked| bar.set_position(checked.total()));
+        moving::check(source, &destination, &clock, |checked| bar.set_position(checked.total()));
     let checked = checked.await?;
     bar.finish_and_clear();
     let here = source.stats(clock.now()).await?.devices;

@@ -43,7 +43,7 @@ pub(crate) fn run(mut config: Config, arguments: &Arguments) -> Result<(), Failu
             Some(address) => Some(bind(address).await?),
             None => None,
         };
-        let server = Server::open(&config)?;
+        let server = Server::open(&config).await?;
         server.run(listener, admin, stop_signal()?).await
     })
 }
@@ -57,9 +57,9 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    pub(crate) fn open(config: &Config) -> Result<Self, Failure> {
+    pub(crate) async fn open(config: &Config) -> Result<Self, Failure> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-        let store = assembly::open_store(config)?;
+        let store = assembly::open_store(config).await?;
         let issuer = CentralIssuer::new(config.auth_server.clone()).map_err(anyhow::Error::from)?;
         let flow = assembly::flow_settings(config);
         let sessions = Sessions::new(store.clone(), issuer, Arc::clone(&clock), flow);

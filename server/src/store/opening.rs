@@ -5,10 +5,12 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use tempfile::TempDir;
 use tokenkeep::key_file::{self, KeyFileError};
 use tokenkeep::{Durability, Engine, OpenError, Options};
+use tokenkeep_core::codec::Sealing;
 use tokenkeep_core::keyring::InvalidKeyRing;
-use tokenkeep_core::{KeyRing, StoreId, SystemClock};
+use tokenkeep_core::{KeyRing, StoreId, SystemClock, TokenStore as _};
 
 use super::{Address, AnyStore, Moved, RedisAddress, marker};
 use crate::config::{self, Config, KeyRingSource, StoreKind};
@@ -59,9 +61,33 @@ pub enum StoreFailure {
     /// The address is not one.
     #[error("store.redis.url")]
     Address(#[source] super::InvalidAddress),
-    /// The data of the original application can be read, but is no place to serve from.
-    #[error("{0} holds the original application's data: migrate from it, it is no store of ours")]
-    Original(String),
+    /// The SQLite store was not opened.
+    #[cfg(feature = "sqlite")]
+    #[error("the store in {file} was not opened")]
+    Sqlite {
+        /// The file.
+        file: String,
+        /// Why not.
+        #[source]
+        cause: tokenkeep_sqlite::OpenError,
+    },
+    /// A file of the original application cannot be copied.
+    #[error("{} cannot be read", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        cause: io::Error,
+    },
+    /// The store is there and is not the one that is meant.
+    #[error("this is store {found}, and store {expected} is expected: choose another place")]
+    OtherStore {
+        /// The store that is meant.
+        expected: StoreId,
+        /// The store that is there.
+        found: StoreId,
+    },
 }
 
 /// Where the store of these settings is.
@@ -81,14 +107,31 @@ pub fn configured(config: &Config) -> Result<Address, StoreFailure> {
 ///
 /// # Errors
 /// [`StoreFailure`]; nothing was changed on the disk.
-pub fn open_configured(config: &Config) -> Result<AnyStore, StoreFailure> {
+pub async fn open_configured(config: &Config) -> Result<AnyStore, StoreFailure> {
     let address = configured(config)?;
     refuse_moved(&address)?;
-    let options = match config.key_ring() {
-        KeyRingSource::File(path) => options(config).key_file(path),
-        source @ KeyRingSource::Text(_) => options(config).key_ring(ring_at(&source)?),
-    };
-    open_with(config, &address, options)
+    match &address {
+        // It finds out by itself whether a ring that is missing was there before.
+        Address::Redb(directory) => {
+            let options = match config.key_ring() {
+                KeyRingSource::File(path) => options(config).key_file(path),
+                source @ KeyRingSource::Text(_) => options(config).key_ring(ring_at(&source)?),
+            };
+            open_redb(directory, options)
+        }
+        _ => open_with(config, &address, &ring(config, &address)?, None).await,
+    }
+}
+
+/// A store to read from.
+#[derive(Debug)]
+pub struct Source {
+    /// The store.
+    pub store: AnyStore,
+    /// The ring that opens what is in it.
+    pub ring: KeyRing,
+    /// Where a copy of it lies, if it is one.
+    _scratch: Option<TempDir>,
 }
 
 /// Opens the store at `address`, which must be there, and says with which ring. Of the original
@@ -96,10 +139,7 @@ pub fn open_configured(config: &Config) -> Result<AnyStore, StoreFailure> {
 ///
 /// # Errors
 /// [`StoreFailure`].
-pub async fn open_source(
-    config: &Config,
-    address: &Address,
-) -> Result<(AnyStore, KeyRing), StoreFailure> {
+pub async fn open_source(config: &Config, address: &Address) -> Result<Source, StoreFailure> {
     if !is_there(address) {
         return Err(StoreFailure::NothingThere(address.to_string()));
     }
@@ -108,8 +148,35 @@ pub async fn open_source(
         true => ring(config, address)?,
         false => existing_ring(config, address)?,
     };
-    let options = options(config).key_ring(ring.clone());
-    Ok((open_with(config, address, options)?, ring))
+    if let Address::OriginalSqlite(file) = address {
+        // The original is left as it is.
+        let (scratch, copy) = copied(config, file)?;
+        let store = open_with(config, &Address::OriginalSqlite(copy), &ring, None).await?;
+        return Ok(Source { store, ring, _scratch: Some(scratch) });
+    }
+    let store = open_with(config, address, &ring, None).await?;
+    Ok(Source { store, ring, _scratch: None })
+}
+
+/// A copy of the SQLite file `file`, which goes with the directory.
+fn copied(config: &Config, file: &Path) -> Result<(TempDir, PathBuf), StoreFailure> {
+    let unreadable = |cause| StoreFailure::Unreadable { path: file.to_owned(), cause };
+    let directory = &config.store.data_dir;
+    make_private(directory).map_err(unreadable)?;
+    let scratch = tempfile::Builder::new().prefix("original-").tempdir_in(directory);
+    let scratch = scratch.map_err(unreadable)?;
+    let copy = scratch.path().join("original.sqlite");
+    for suffix in ["", "-wal", "-journal"] {
+        let beside = |path: &Path| {
+            let mut name = path.as_os_str().to_owned();
+            name.push(suffix);
+            PathBuf::from(name)
+        };
+        if suffix.is_empty() || beside(file).is_file() {
+            std::fs::copy(beside(file), beside(&copy)).map_err(unreadable)?;
+        }
+    }
+    Ok((scratch, copy))
 }
 
 /// Opens the store at `address`, or makes it under the name `id`, if it continues another one.
@@ -130,9 +197,14 @@ pub async fn open_destination(
     {
         place_ring(&path, ring)?;
     }
-    let options = options(config).key_ring(ring.clone());
-    let options = id.map_or(options.clone(), |id| options.store_id(id));
-    open_with(config, address, options)
+    let store = open_with(config, address, ring, id).await?;
+    match id {
+        // One that is on a network may have been there already.
+        Some(id) if store.id() != id => {
+            Err(StoreFailure::OtherStore { expected: id, found: store.id() })
+        }
+        _ => Ok(store),
+    }
 }
 
 /// The ring of the store at `address`, which must be there.
@@ -221,24 +293,52 @@ pub(crate) fn is_there(address: &Address) -> bool {
     }
 }
 
-fn open_with(
+async fn open_with(
     config: &Config,
     address: &Address,
-    options: Options,
+    ring: &KeyRing,
+    id: Option<StoreId>,
 ) -> Result<AnyStore, StoreFailure> {
-    let _ = config;
     match address {
         Address::Redb(directory) => {
-            Engine::open(directory, options).map(AnyStore::Redb).map_err(|cause| {
-                StoreFailure::Open { directory: directory.display().to_string(), cause }
-            })
+            let options = options(config).key_ring(ring.clone());
+            let options = id.map_or(options.clone(), |id| options.store_id(id));
+            open_redb(directory, options)
         }
-        Address::Redis(_) => Err(StoreFailure::LeftOut(StoreKind::Redis)),
-        Address::Sqlite(_) => Err(StoreFailure::LeftOut(StoreKind::Sqlite)),
-        Address::OriginalRedis(_) | Address::OriginalSqlite(_) => {
-            Err(StoreFailure::Original(address.to_string()))
+        Address::Redis(_) | Address::OriginalRedis(_) => {
+            Err(StoreFailure::LeftOut(StoreKind::Redis))
         }
+        Address::Sqlite(file) => open_sqlite(file, sealing(config.store.sqlite.sealing, ring), id),
+        Address::OriginalSqlite(file) => open_sqlite(file, Sealing::Off, id),
     }
+}
+
+fn sealing(on: bool, ring: &KeyRing) -> Sealing {
+    if on { Sealing::On(ring.clone()) } else { Sealing::Off }
+}
+
+fn open_redb(directory: &Path, options: Options) -> Result<AnyStore, StoreFailure> {
+    Engine::open(directory, options)
+        .map(AnyStore::Redb)
+        .map_err(|cause| StoreFailure::Open { directory: directory.display().to_string(), cause })
+}
+
+#[cfg(feature = "sqlite")]
+fn open_sqlite(
+    file: &Path,
+    sealing: Sealing,
+    id: Option<StoreId>,
+) -> Result<AnyStore, StoreFailure> {
+    let options = tokenkeep_sqlite::Options::new(sealing);
+    let options = id.map_or(options.clone(), |id| options.store_id(id));
+    tokenkeep_sqlite::SqliteStore::open(file, options)
+        .map(AnyStore::Sqlite)
+        .map_err(|cause| StoreFailure::Sqlite { file: file.display().to_string(), cause })
+}
+
+#[cfg(not(feature = "sqlite"))]
+fn open_sqlite(_: &Path, _: Sealing, _: Option<StoreId>) -> Result<AnyStore, StoreFailure> {
+    Err(StoreFailure::LeftOut(StoreKind::Sqlite))
 }
 
 fn options(config: &Config) -> Options {
