@@ -4,10 +4,14 @@ pub mod archive;
 mod check;
 mod copy;
 mod credentials;
+mod live;
+mod switch;
 
 pub use check::{Checked, check};
 pub use copy::{Copied, CopyError, copy};
 pub use credentials::{Credentials, CredentialsError};
+pub use live::{LiveError, Moved, Phase, Watch, move_live};
+pub use switch::Switchable;
 
 use std::num::NonZeroUsize;
 

@@ -86,7 +86,7 @@ impl Checked {
 }
 
 /// Whether `found` is `record`. It may have been used since, and been given to somebody.
-fn is_same(record: &TokenRecord, found: &TokenRecord) -> bool {
+pub(super) fn is_same(record: &TokenRecord, found: &TokenRecord) -> bool {
     let owner = is_nobodys(record) || found.verifier.matches(&record.verifier);
     owner
         && found.version == record.version
