@@ -29,6 +29,7 @@ pub mod store;
 mod surface;
 #[cfg(feature = "testing")]
 pub mod testing;
+pub mod upkeep;
 
 pub use app::App;
 pub use gateway::GatewayError;

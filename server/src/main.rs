@@ -69,7 +69,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
     let config = settings.read()?;
     log::start(&config.log)?;
     match arguments.command {
-        Command::Serve(arguments) => serve::run(config, &arguments),
+        Command::Serve(arguments) => serve::run(settings, config, &arguments),
         Command::Keys(command) => keys::run(&config, command),
         Command::Devices(command) => devices::run(&config, command),
         Command::Stats(target) => command::stats::run(&config, &target),

@@ -5,6 +5,7 @@ mod marker;
 mod opening;
 
 use std::num::NonZeroUsize;
+use std::path::Path;
 use std::sync::Arc;
 
 use tokenkeep::Engine;
@@ -15,6 +16,8 @@ use tokenkeep_core::{
 };
 
 use crate::config::StoreKind;
+
+pub(crate) use opening::{make_private, mark_moved};
 
 pub use address::{Address, InvalidAddress, RedisAddress};
 pub use marker::Moved;
@@ -31,6 +34,19 @@ pub enum AnyStore {
     /// A SQLite file.
     #[cfg(feature = "sqlite")]
     Sqlite(tokenkeep_sqlite::SqliteStore),
+}
+
+/// Why there is no backup.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BackupFailure {
+    /// The embedded engine gave none.
+    #[error("no backup was made")]
+    Redb(#[source] tokenkeep::BackupError),
+    /// SQLite gave none.
+    #[cfg(feature = "sqlite")]
+    #[error("no backup was made")]
+    Sqlite(#[source] tokenkeep_sqlite::BackupError),
 }
 
 /// Does the same with whatever store it is.
@@ -62,6 +78,26 @@ impl AnyStore {
             Self::Redb(engine) => Some(engine),
             #[cfg(feature = "sqlite")]
             Self::Sqlite(_) => None,
+        }
+    }
+
+    /// Copies the store as it is at one instant into the file `path`, which must not be there.
+    /// `progress` calls it off with false.
+    ///
+    /// # Errors
+    /// [`BackupFailure`]; nothing is left of what was begun.
+    pub async fn back_up(
+        &self,
+        path: &Path,
+        mut progress: impl FnMut(u64) -> bool + Send + 'static,
+    ) -> Result<(), BackupFailure> {
+        match self {
+            Self::Redb(engine) => {
+                let backed_up = engine.backup(path, move |copied| progress(copied.done)).await;
+                backed_up.map_err(BackupFailure::Redb)
+            }
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(store) => store.backup(path).await.map_err(BackupFailure::Sqlite),
         }
     }
 

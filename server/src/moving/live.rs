@@ -165,9 +165,10 @@ impl<S: TokenStore> Moving<'_, S> {
             let page = page.map_err(LiveError::Source)?;
             let with_intent = page.records.iter().filter(|record| record.refresh_intent.is_some());
             self.intents.extend(with_intent.map(|record| record.device_id));
-            let imports = page.records.iter().map(|record| self.import(record, false));
+            let count = u64::try_from(page.records.len()).unwrap_or(0);
+            let imports = page.records.into_iter().map(|record| self.import(record, false));
             stream::iter(imports).buffer_unordered(IN_FLIGHT).try_collect::<()>().await?;
-            self.figures.copied += u64::try_from(page.records.len()).unwrap_or(0);
+            self.figures.copied += count;
             after = page.next;
             if after.is_none() {
                 return Ok(());
@@ -283,8 +284,9 @@ impl<S: TokenStore> Moving<'_, S> {
     async fn bring(&self, device: DeviceId, with_intent: bool) -> Result<Brought, LiveError> {
         let reason = match self.from.get(device, self.clock.now()).await {
             Ok(Lookup::Live(record)) => {
-                self.import(&record, with_intent).await?;
-                return Ok(Brought::Done { has_intent: record.refresh_intent.is_some() });
+                let has_intent = record.refresh_intent.is_some();
+                self.import(record, with_intent).await?;
+                return Ok(Brought::Done { has_intent });
             }
             Ok(Lookup::Ended(ended)) => ended.reason,
             Ok(Lookup::Absent) => EndReason::Expired,
@@ -296,8 +298,8 @@ impl<S: TokenStore> Moving<'_, S> {
         Ok(Brought::Done { has_intent: false })
     }
 
-    async fn import(&self, record: &Arc<TokenRecord>, with_intent: bool) -> Result<(), LiveError> {
-        let mut record = TokenRecord::clone(record);
+    async fn import(&self, record: Arc<TokenRecord>, with_intent: bool) -> Result<(), LiveError> {
+        let mut record = Arc::unwrap_or_clone(record);
         record.refresh_intent = record.refresh_intent.filter(|_| with_intent);
         match self.to.import(record, self.clock.now()).await.map_err(LiveError::Destination)? {
             ImportOutcome::Ended => Err(LiveError::Disturbed),

@@ -10,7 +10,7 @@ use tokenkeep::key_file::{self, KeyFileError};
 use tokenkeep::{Durability, Engine, OpenError, Options};
 use tokenkeep_core::codec::Sealing;
 use tokenkeep_core::keyring::InvalidKeyRing;
-use tokenkeep_core::{KeyRing, StoreId, SystemClock, TokenStore as _};
+use tokenkeep_core::{KeyRing, StoreId, SystemClock, Timestamp, TokenStore as _};
 
 use super::{Address, AnyStore, Moved, RedisAddress, marker};
 use crate::config::{self, Config, KeyRingSource, StoreKind};
@@ -109,7 +109,7 @@ pub fn configured(config: &Config) -> Result<Address, StoreFailure> {
 /// [`StoreFailure`]; nothing was changed on the disk.
 pub async fn open_configured(config: &Config) -> Result<AnyStore, StoreFailure> {
     let address = configured(config)?;
-    refuse_moved(&address)?;
+    refuse_moved(config, &address)?;
     match &address {
         // It finds out by itself whether a ring that is missing was there before.
         Address::Redb(directory) => {
@@ -143,7 +143,7 @@ pub async fn open_source(config: &Config, address: &Address) -> Result<Source, S
     if !is_there(address) {
         return Err(StoreFailure::NothingThere(address.to_string()));
     }
-    refuse_moved(address)?;
+    refuse_moved(config, address)?;
     let ring = match address.is_original() {
         true => ring(config, address)?,
         false => existing_ring(config, address)?,
@@ -190,7 +190,7 @@ pub async fn open_destination(
     ring: &KeyRing,
     id: Option<StoreId>,
 ) -> Result<AnyStore, StoreFailure> {
-    refuse_moved(address)?;
+    refuse_moved(config, address)?;
     if let (Address::Redb(directory), KeyRingSource::File(path)) =
         (address, ring_source(config, address))
         && path == directory.join(RING)
@@ -267,7 +267,7 @@ fn ring_unwritable(path: &Path, cause: io::Error) -> StoreFailure {
     StoreFailure::KeyFile(KeyFileError::Inaccessible { path: path.to_owned(), cause })
 }
 
-fn make_private(directory: &Path) -> io::Result<()> {
+pub(crate) fn make_private(directory: &Path) -> io::Result<()> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)
 }
 
@@ -385,27 +385,27 @@ pub(super) fn logged_in(
     Ok(address.with_login(redis.username.as_deref(), &password))
 }
 
-fn refuse_moved(address: &Address) -> Result<(), Moved> {
-    data_file(address).map_or(Ok(()), |file| marker::check(&file))
+fn refuse_moved(config: &Config, address: &Address) -> Result<(), Moved> {
+    marker::check(&data_file(config, address))
 }
 
-/// Marks the store at `address` as moved to `to`.
+/// Marks the store at `from` as moved to `to`, durably.
 pub(crate) fn mark_moved(
-    address: &Address,
+    config: &Config,
+    from: &Address,
     to: &Address,
-    at: tokenkeep_core::Timestamp,
+    at: Timestamp,
 ) -> io::Result<()> {
-    match data_file(address) {
-        Some(file) => marker::set(&file, &to.to_string(), at),
-        None => Ok(()),
-    }
+    marker::set(&data_file(config, from), &to.to_string(), at)
 }
 
-fn data_file(address: &Address) -> Option<PathBuf> {
+/// The file beside which the mark of a store lies. That of a store on a network lies in the data
+/// directory of the server that moved it.
+fn data_file(config: &Config, address: &Address) -> PathBuf {
     match address {
-        Address::Redb(directory) => Some(directory.join(REDB_FILE)),
-        Address::Sqlite(file) | Address::OriginalSqlite(file) => Some(file.clone()),
-        Address::Redis(_) | Address::OriginalRedis(_) => None,
+        Address::Redb(directory) => directory.join(REDB_FILE),
+        Address::Sqlite(file) | Address::OriginalSqlite(file) => file.clone(),
+        Address::Redis(_) | Address::OriginalRedis(_) => config.store.data_dir.join("redis"),
     }
 }
 
