@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use command::{Failure, devices, export, import, keys, log, migrate, serve};
+use command::{Failure, backup, devices, export, import, keys, log, migrate, restore, serve};
 
 /// Keeps the tokens of logged-in devices, refreshes them, and forgets them when they are dead.
 #[derive(Debug, Parser)]
@@ -46,6 +46,10 @@ enum Command {
     Import(import::Arguments),
     /// Moves all sessions to another store.
     Migrate(migrate::Arguments),
+    /// Copies the store into a file, served from or not.
+    Backup(backup::Arguments),
+    /// Brings a backup back. The server must not run; what a newer store knows wins.
+    Restore(restore::Arguments),
     /// Reads the settings, says what is wrong with them, and prints what would count.
     CheckConfig,
 }
@@ -76,6 +80,8 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Export(arguments) => export::run(&config, &arguments),
         Command::Import(arguments) => import::run(&config, &arguments),
         Command::Migrate(arguments) => migrate::run(&config, &arguments),
+        Command::Backup(arguments) => backup::run(&config, arguments),
+        Command::Restore(arguments) => restore::run(&config, &arguments),
         Command::Compact => command::compact::run(&config),
         Command::Demo(_) | Command::CheckConfig => Ok(()),
     }

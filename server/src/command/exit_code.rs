@@ -1,10 +1,10 @@
 //! Which exit code a failure has: those of sysexits.h, as the README lists them.
 
-use tokenkeep::OpenError;
+use tokenkeep::{BackupError, OpenError};
 use tokenkeep_core::StoreError;
 use tokenkeep_server::moving::archive::ArchiveError;
 use tokenkeep_server::moving::{CopyError, CredentialsError};
-use tokenkeep_server::store::StoreFailure;
+use tokenkeep_server::store::{BackupFailure, StoreFailure};
 
 use super::Failure;
 
@@ -17,6 +17,18 @@ impl From<StoreFailure> for Failure {
             StoreFailure::NothingThere(_) => NO_INPUT,
             StoreFailure::Unreadable { .. } => IO,
             _ => SETTINGS,
+        };
+        Self { code, cause: cause.into() }
+    }
+}
+
+impl From<BackupFailure> for Failure {
+    fn from(cause: BackupFailure) -> Self {
+        let code = match &cause {
+            BackupFailure::Redb(BackupError::Store(error)) => of_store(error),
+            #[cfg(feature = "sqlite")]
+            BackupFailure::Sqlite(tokenkeep_sqlite::BackupError::Store(error)) => of_store(error),
+            _ => CANNOT_CREATE,
         };
         Self { code, cause: cause.into() }
     }

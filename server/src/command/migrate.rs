@@ -4,12 +4,15 @@ use std::path::PathBuf;
 
 use anyhow::anyhow;
 use comfy_table::Table;
+use reqwest::Url;
+use tokenkeep_core::wire::TaskOrder;
 use tokenkeep_core::{Clock as _, SystemClock, TokenStore as _};
 use tokenkeep_server::config::Config;
 use tokenkeep_server::moving::{self, Checked, Copied, Credentials};
 use tokenkeep_server::store::{self, Address, AnyStore};
 
-use super::{Failure, address, progress, runtime};
+use super::admin::RunningServer;
+use super::{Failure, address, progress, runtime, task};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -24,9 +27,24 @@ pub(crate) struct Arguments {
     /// a line with the device id and the value of the new cookie.
     #[arg(long, value_name = "FILE")]
     issue_credentials: Option<PathBuf>,
+    /// Moves a server that runs, without logging anybody out: `--to` is the address that its
+    /// settings name as store.move_to.
+    #[arg(long, requires = "server", conflicts_with_all = ["from", "issue_credentials"])]
+    live: bool,
+    /// With --live: the server, with a service key of scope admin:write in TOKENKEEP_SERVICE_KEY.
+    #[arg(long, value_name = "URL", requires = "live")]
+    server: Option<Url>,
 }
 
 pub(crate) fn run(config: &Config, arguments: &Arguments) -> Result<(), Failure> {
+    if let Some(server) = &arguments.server {
+        return runtime()?.block_on(async {
+            let to = address::parse(&arguments.to)?.to_string();
+            let server = RunningServer::at(server.clone())?;
+            println!("{}", task::carry_out(&server, &TaskOrder::Move { to }).await?);
+            Ok(())
+        });
+    }
     let from = address::given_or_configured(config, arguments.from.as_deref())?;
     let to = address::parse(&arguments.to)?;
     if from == to {

@@ -11,3 +11,12 @@ pub(crate) fn bar(what: &'static str, total: u64) -> ProgressBar {
         Err(_) => bar,
     }
 }
+
+/// How far something is whose end is not known.
+pub(crate) fn spinner() -> ProgressBar {
+    let bar = ProgressBar::no_length();
+    match ProgressStyle::with_template("{msg}: {human_pos} {elapsed}") {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
+}

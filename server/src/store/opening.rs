@@ -385,7 +385,11 @@ pub(super) fn logged_in(
     Ok(address.with_login(redis.username.as_deref(), &password))
 }
 
-fn refuse_moved(config: &Config, address: &Address) -> Result<(), Moved> {
+/// Refuses a store whose sessions went elsewhere.
+///
+/// # Errors
+/// [`Moved`]
+pub fn refuse_moved(config: &Config, address: &Address) -> Result<(), Moved> {
     marker::check(&data_file(config, address))
 }
 
