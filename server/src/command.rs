@@ -57,7 +57,7 @@ pub(crate) struct Failure {
 impl Failure {
     /// What was asked for makes no sense.
     pub(crate) fn arguments(cause: impl Into<anyhow::Error>) -> Self {
-        Self { code: 2, cause: cause.into() }
+        Self { code: exit_code::ARGUMENTS, cause: cause.into() }
     }
 
     /// What was given to read is damaged, or something else.

@@ -23,7 +23,7 @@ pub use address::{Address, InvalidAddress, RedisAddress};
 pub use marker::Moved;
 pub use opening::{
     Source, StoreFailure, configured, existing_ring, open_configured, open_destination,
-    open_source, ring,
+    open_source, refuse_moved, ring,
 };
 
 /// A store of any kind.
@@ -31,6 +31,9 @@ pub use opening::{
 pub enum AnyStore {
     /// The embedded engine.
     Redb(Engine),
+    /// Redis, however many servers it has.
+    #[cfg(feature = "redis")]
+    Redis(tokenkeep_redis::RedisStore),
     /// A SQLite file.
     #[cfg(feature = "sqlite")]
     Sqlite(tokenkeep_sqlite::SqliteStore),
@@ -43,6 +46,10 @@ pub enum BackupFailure {
     /// The embedded engine gave none.
     #[error("no backup was made")]
     Redb(#[source] tokenkeep::BackupError),
+    /// Redis makes backups of its own.
+    #[cfg(feature = "redis")]
+    #[error("no backup was made: redis makes its own, and `tokenkeep export` writes a file")]
+    Redis,
     /// SQLite gave none.
     #[cfg(feature = "sqlite")]
     #[error("no backup was made")]
@@ -54,6 +61,9 @@ macro_rules! with_store {
     ($any:expr, $store:ident => $work:expr) => {
         match $any {
             AnyStore::Redb($store) => $work,
+            // Its futures are large: they must not make everybody's as large.
+            #[cfg(feature = "redis")]
+            AnyStore::Redis($store) => Box::pin(async move { $work }).await,
             #[cfg(feature = "sqlite")]
             AnyStore::Sqlite($store) => $work,
         }
@@ -66,6 +76,8 @@ impl AnyStore {
     pub const fn kind(&self) -> StoreKind {
         match self {
             Self::Redb(_) => StoreKind::Redb,
+            #[cfg(feature = "redis")]
+            Self::Redis(_) => StoreKind::Redis,
             #[cfg(feature = "sqlite")]
             Self::Sqlite(_) => StoreKind::Sqlite,
         }
@@ -76,6 +88,8 @@ impl AnyStore {
     pub const fn engine(&self) -> Option<&Engine> {
         match self {
             Self::Redb(engine) => Some(engine),
+            #[cfg(feature = "redis")]
+            Self::Redis(_) => None,
             #[cfg(feature = "sqlite")]
             Self::Sqlite(_) => None,
         }
@@ -96,6 +110,8 @@ impl AnyStore {
                 let backed_up = engine.backup(path, move |copied| progress(copied.done)).await;
                 backed_up.map_err(BackupFailure::Redb)
             }
+            #[cfg(feature = "redis")]
+            Self::Redis(_) => Err(BackupFailure::Redis),
             #[cfg(feature = "sqlite")]
             Self::Sqlite(store) => store.backup(path).await.map_err(BackupFailure::Sqlite),
         }
@@ -106,13 +122,26 @@ impl AnyStore {
     /// # Errors
     /// [`StoreError`] if something may be missing.
     pub async fn close(&self) -> Result<(), StoreError> {
-        with_store!(self, store => store.close().await)
+        match self {
+            Self::Redb(store) => store.close().await,
+            // It keeps nothing back.
+            #[cfg(feature = "redis")]
+            Self::Redis(_) => Ok(()),
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(store) => store.close().await,
+        }
     }
 }
 
 impl TokenStore for AnyStore {
     fn id(&self) -> StoreId {
-        with_store!(self, store => TokenStore::id(store))
+        match self {
+            Self::Redb(store) => TokenStore::id(store),
+            #[cfg(feature = "redis")]
+            Self::Redis(store) => store.id(),
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(store) => store.id(),
+        }
     }
 
     async fn get(&self, device: DeviceId, now: Timestamp) -> Result<Lookup, StoreError> {

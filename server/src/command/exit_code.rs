@@ -12,6 +12,8 @@ impl From<StoreFailure> for Failure {
     fn from(cause: StoreFailure) -> Self {
         let code = match &cause {
             StoreFailure::Open { cause, .. } => of_opening(cause),
+            #[cfg(feature = "redis")]
+            StoreFailure::Redis { cause, .. } => of_opening_redis(cause),
             #[cfg(feature = "sqlite")]
             StoreFailure::Sqlite { cause, .. } => of_opening_sqlite(cause),
             StoreFailure::NothingThere(_) => NO_INPUT,
@@ -28,6 +30,8 @@ impl From<BackupFailure> for Failure {
             BackupFailure::Redb(BackupError::Store(error)) => of_store(error),
             #[cfg(feature = "sqlite")]
             BackupFailure::Sqlite(tokenkeep_sqlite::BackupError::Store(error)) => of_store(error),
+            #[cfg(feature = "redis")]
+            BackupFailure::Redis => ARGUMENTS,
             _ => CANNOT_CREATE,
         };
         Self { code, cause: cause.into() }
@@ -79,6 +83,17 @@ fn of_opening(error: &OpenError) -> u8 {
     }
 }
 
+#[cfg(feature = "redis")]
+fn of_opening_redis(error: &tokenkeep_redis::OpenError) -> u8 {
+    use tokenkeep_redis::{Fault, OpenError};
+    match error {
+        OpenError::Redis(Fault::Unauthenticated | Fault::NotPermitted) => SETTINGS,
+        OpenError::Redis(_) => UNAVAILABLE,
+        OpenError::NewerFormat { .. } | OpenError::Damaged => BAD_DATA,
+        _ => SETTINGS,
+    }
+}
+
 #[cfg(feature = "sqlite")]
 fn of_opening_sqlite(error: &tokenkeep_sqlite::OpenError) -> u8 {
     use tokenkeep_sqlite::OpenError;
@@ -97,6 +112,8 @@ fn of_store(error: &StoreError) -> u8 {
     if matches!(error, StoreError::Unreadable { .. }) { BAD_DATA } else { UNAVAILABLE }
 }
 
+/// What was asked for makes no sense.
+pub(super) const ARGUMENTS: u8 = 2;
 /// What was given to read is damaged, or something else.
 pub(super) const BAD_DATA: u8 = 65;
 /// What was given to read is not there.

@@ -27,7 +27,7 @@ pub(crate) fn run(config: &Config, arguments: &Arguments) -> Result<(), Failure>
             anyhow!("restore is for the embedded store: use export and import for {address}");
         return Err(Failure::arguments(other));
     };
-    store::refuse_moved(config, &address)?;
+    store::refuse_moved(config, &address).map_err(store::StoreFailure::from)?;
     let ring = store::existing_ring(config, &address)?;
     runtime()?.block_on(async {
         let (scratch, backup, records) = checked(config, &arguments.file, &ring).await?;

@@ -61,6 +61,16 @@ pub enum StoreFailure {
     /// The address is not one.
     #[error("store.redis.url")]
     Address(#[source] super::InvalidAddress),
+    /// The store on Redis was not opened.
+    #[cfg(feature = "redis")]
+    #[error("the store at {address} was not opened")]
+    Redis {
+        /// Its address, without the password.
+        address: String,
+        /// Why not.
+        #[source]
+        cause: tokenkeep_redis::OpenError,
+    },
     /// The SQLite store was not opened.
     #[cfg(feature = "sqlite")]
     #[error("the store in {file} was not opened")]
@@ -305,8 +315,14 @@ async fn open_with(
             let options = id.map_or(options.clone(), |id| options.store_id(id));
             open_redb(directory, options)
         }
-        Address::Redis(_) | Address::OriginalRedis(_) => {
-            Err(StoreFailure::LeftOut(StoreKind::Redis))
+        Address::Redis(redis) => {
+            let redis = logged_in(config, redis.clone())?;
+            open_redis(&redis, ring, id).await
+        }
+        Address::OriginalRedis(redis) => {
+            let mut redis = logged_in(config, redis.clone())?;
+            redis.sealing = false;
+            open_redis(&redis, ring, id).await
         }
         Address::Sqlite(file) => open_sqlite(file, sealing(config.store.sqlite.sealing, ring), id),
         Address::OriginalSqlite(file) => open_sqlite(file, Sealing::Off, id),
@@ -321,6 +337,36 @@ fn open_redb(directory: &Path, options: Options) -> Result<AnyStore, StoreFailur
     Engine::open(directory, options)
         .map(AnyStore::Redb)
         .map_err(|cause| StoreFailure::Open { directory: directory.display().to_string(), cause })
+}
+
+#[cfg(feature = "redis")]
+async fn open_redis(
+    address: &RedisAddress,
+    ring: &KeyRing,
+    id: Option<StoreId>,
+) -> Result<AnyStore, StoreFailure> {
+    use tokenkeep_redis::{RedisStore, Settings};
+    let nodes = [address.expose()];
+    let settings = match (&address.sentinel_master, address.cluster) {
+        (Some(master), _) => Settings::sentinel(nodes, master),
+        (None, true) => Settings::cluster(nodes),
+        (None, false) => Settings::single(address.expose()),
+    };
+    let settings = settings.prefix(address.prefix.clone()).sealing(address.sealing);
+    let settings = id.map_or(settings.clone(), |id| settings.store_id(id));
+    Box::pin(RedisStore::open(settings, ring.clone()))
+        .await
+        .map(AnyStore::Redis)
+        .map_err(|cause| StoreFailure::Redis { address: address.to_string(), cause })
+}
+
+#[cfg(not(feature = "redis"))]
+async fn open_redis(
+    _: &RedisAddress,
+    _: &KeyRing,
+    _: Option<StoreId>,
+) -> Result<AnyStore, StoreFailure> {
+    Err(StoreFailure::LeftOut(StoreKind::Redis))
 }
 
 #[cfg(feature = "sqlite")]
