@@ -1,5 +1,7 @@
 //! Fixtures of the benches: records of 1.2 KB, many writers at once, and the peers.
 
+#![recursion_limit = "256"] // the flow over the redis driver nests futures deeply
+
 pub mod compare;
 mod entry;
 pub mod load;
