@@ -75,31 +75,44 @@ fn read_list(
     guarded(|| Ok(table.get(number)?.map(|list| list.value().to_vec())))
 }
 
-/// Whether these blocks and those beside them can be read: what is left of a page may be merged with
-/// the page beside it.
+/// Whether the pages of these blocks and those beside them can be read: what is left of a page may
+/// be merged with the page beside it.
 fn check_around(
     table: &ReadOnlyTable<u64, &'static [u8]>,
     blocks: RangeInclusive<u64>,
 ) -> Result<(), StorageError> {
     guarded(|| {
-        if let Some(before) = table.range(..*blocks.start())?.next_back() {
-            look_at(&before?);
+        look_over_a_page(table.range(..*blocks.start())?.rev())?;
+        for block in table.range(blocks.clone())? {
+            look_at(&block?);
         }
-        for block in table.range(*blocks.start()..)? {
-            let block = block?;
-            look_at(&block);
-            if block.0.value() > *blocks.end() {
-                break;
-            }
-        }
-        Ok(())
+        look_over_a_page(table.range(blocks.end() + 1..)?)
     })
 }
 
-/// Where the value lies is on the page, too: to be called while a panic is caught.
-fn look_at((number, list): &Found) {
-    let _ = (number.value(), list.value().len());
+/// Looks at as many blocks as reach beyond the page of the first.
+fn look_over_a_page(
+    blocks: impl Iterator<Item = Result<Found, StorageError>>,
+) -> Result<(), StorageError> {
+    let mut bytes = 0;
+    for block in blocks {
+        bytes += look_at(&block?);
+        if bytes > PAGE {
+            break;
+        }
+    }
+    Ok(())
 }
+
+/// The length of a block's list. Where it lies is on the page, too: to be called while a panic is
+/// caught.
+fn look_at((number, list): &Found) -> usize {
+    let (_, list) = (number.value(), list.value());
+    list.len()
+}
+
+/// What redb puts several values on, in bytes.
+const PAGE: usize = 4096;
 
 /// What a block that makes no sense is to whoever reads it.
 pub(crate) fn corrupted(malformed: Malformed) -> StorageError {

@@ -19,6 +19,7 @@
 //! headers ends reclaiming until the store is opened anew: it hides what would have to go first.
 //! Bodies on a damaged page, and beside it, stay when their headers go; nobody asks for them.
 
+mod carrying;
 mod passed;
 
 use std::collections::BTreeMap;
@@ -26,15 +27,15 @@ use std::sync::atomic::Ordering;
 
 use redb::{Error, StorageError};
 use tokenkeep_core::codec::Header;
-use tokenkeep_core::{DeviceId, StoreError, Timestamp};
+use tokenkeep_core::{StoreError, Timestamp};
 
 use super::batch::Batch;
 use super::left_behind::LeftBehind;
 use super::{FORGOTTEN_AT_ONCE, Writer};
 use crate::block::{Entries, Size};
 use crate::disk::Snapshot;
-use crate::index::Slot;
 use crate::shared::{Failure, Shared};
+use carrying::{Bodies, carry};
 use passed::Passed;
 
 /// Where reclaiming stands.
@@ -140,7 +141,7 @@ impl Reclaiming {
     ) -> Result<LeftBehind, Error> {
         let mut left = LeftBehind::default();
         let known = self.left_behind.get(&number);
-        let mut bodies = Bodies { snapshot, number, list: None };
+        let mut bodies = Bodies::new(snapshot, number);
         for entry in Entries::of(number, headers) {
             let (seq, bytes) = entry.map_err(corrupted)?;
             let header = Header::decode(bytes).map_err(corrupted)?;
@@ -198,51 +199,6 @@ impl Reclaiming {
         let mut settled = self.passed.size;
         settled.rows += self.left_behind.values().map(LeftBehind::useless_rows).sum::<u64>();
         settled
-    }
-}
-
-/// Appends the needed row `seq` again, and what amends it; false if it cannot be read.
-fn carry(
-    batch: &mut Batch<'_>,
-    bodies: &mut Bodies<'_>,
-    seq: u64,
-    header: &[u8],
-    device: DeviceId,
-    slot: Slot,
-) -> Result<bool, Error> {
-    let slot = match slot {
-        // What amends a record is carried with it: the record was left behind.
-        slot if slot.seq() != seq => return Ok(false),
-        Slot::Ended(mut slot) => {
-            slot.seq = batch.append_bytes(header, &[]);
-            Slot::Ended(slot)
-        }
-        Slot::Live(mut slot) => {
-            let Some(body) = bodies.of(seq) else { return Ok(false) };
-            slot.seq = batch.append_bytes(header, body);
-            batch.amend(device, &mut slot).map_err(unwritten)?;
-            Slot::Live(slot)
-        }
-    };
-    batch.stage(device, slot);
-    Ok(true)
-}
-
-/// The bodies of a block, read when the first is asked for.
-struct Bodies<'a> {
-    snapshot: &'a Snapshot<'a>,
-    number: u64,
-    list: Option<Vec<u8>>,
-}
-
-impl Bodies<'_> {
-    /// The body of the row `seq`, if it can be read. If the disk cannot read it, the whole commit
-    /// fails; the next one leaves it alone.
-    fn of(&mut self, seq: u64) -> Option<&[u8]> {
-        let read = || self.snapshot.bodies(self.number).ok().flatten().unwrap_or_default();
-        let list = self.list.get_or_insert_with(read);
-        let body = Entries::of(self.number, list).find(seq).ok().flatten();
-        body.filter(|body| !body.is_empty())
     }
 }
 

@@ -10,7 +10,8 @@ use tokenkeep_core::{
 
 use super::driver::Driver;
 use super::input::{DEVICES, EMAILS};
-use super::state::{Known, Model};
+use super::known::Known;
+use super::state::Model;
 use crate::testing::check_counts;
 
 impl Driver {

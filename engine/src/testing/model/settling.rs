@@ -4,7 +4,8 @@ use tokenkeep_core::{Clock as _, DeviceId, EndReason, Lookup, StoreError};
 
 use super::call::Call;
 use super::driver::Driver;
-use super::state::{Known, Model, Went};
+use super::known::Known;
+use super::state::{Model, Went};
 
 impl Driver {
     /// Compares answers with the model's. One commit holds all of the calls: they failed together

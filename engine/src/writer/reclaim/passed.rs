@@ -1,7 +1,5 @@
 //! What a step of reclaiming leaves to be dropped.
 
-use std::ops::RangeInclusive;
-
 use redb::{Error, StorageError};
 
 use super::super::left_behind::LeftBehind;
@@ -56,25 +54,12 @@ impl Passed {
         for run in self.blocks.chunk_by(|block, next| block + 1 == *next) {
             let (Some(first), Some(last)) = (run.first(), run.last()) else { continue };
             snapshot.headers.check_around(*first..=*last)?;
-            if are_whole(snapshot, *first..=*last)? {
-                self.bodies.extend(run);
-                continue;
-            }
-            for block in run {
-                if are_whole(snapshot, *block..=*block)? {
-                    self.bodies.push(*block);
-                }
+            match snapshot.check_bodies_around(*first..=*last) {
+                Ok(()) => self.bodies.extend(run),
+                Err(StorageError::Corrupted(_)) => {}
+                Err(error) => return Err(error.into()),
             }
         }
         Ok(())
-    }
-}
-
-/// Whether the bodies of these blocks can be dropped.
-fn are_whole(snapshot: &Snapshot<'_>, blocks: RangeInclusive<u64>) -> Result<bool, Error> {
-    match snapshot.check_bodies_around(blocks) {
-        Ok(()) => Ok(true),
-        Err(StorageError::Corrupted(_)) => Ok(false),
-        Err(error) => Err(error.into()),
     }
 }
