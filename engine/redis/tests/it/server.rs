@@ -18,7 +18,7 @@ pub(crate) struct Server {
 impl Server {
     /// A server that keeps what it acknowledges.
     pub(crate) async fn start() -> Self {
-        Self::start_with(&["--appendfsync", "always"]).await
+        Self::start_with(&[]).await
     }
 
     /// A server with these arguments besides.
@@ -165,7 +165,8 @@ impl Cluster {
 fn spawn(port: u16, directory: &TempDir, arguments: &[String]) -> Child {
     Command::new("redis-server")
         .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""])
-        .args(["--appendonly", "yes", "--dir", &directory.path().display().to_string()])
+        .args(["--appendonly", "yes", "--appendfsync", "always"])
+        .args(["--dir", &directory.path().display().to_string()])
         .args(arguments)
         .stdout(Stdio::null())
         .stderr(Stdio::null())
