@@ -7,7 +7,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use tokenkeep_core::{
-    Ceiling, CeilingPolicy, DeviceId, Email, EndReason, Insert, KeyRing, Lookup, TokenStore as _,
+    Ceiling, CeilingPolicy, DeviceId, Email, EndReason, Insert, InsertOutcome, KeyRing, Lookup,
+    TokenStore as _,
 };
 use tokenkeep_redis::RedisStore;
 
@@ -145,12 +146,47 @@ async fn a_login_that_was_cut_off_does_not_block_the_ceiling() {
             stopped(steps, crashing.insert(first, now())).await;
             let second = Insert { ceiling, ..login(&email, now()) };
             let outcome = next.insert(second, now()).await.unwrap();
-            let refused = matches!(outcome, tokenkeep_core::InsertOutcome::CeilingReached);
+            let refused = matches!(outcome, InsertOutcome::CeilingReached);
             let first_lives = next.get(device, now()).await.unwrap().live().is_some();
             assert_eq!(refused, first_lives, "cut off at step {steps}: {outcome:?}");
         }
     });
     futures_util::future::join_all(attempts).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_that_others_gave_up_is_not_stored_late() {
+    let server = Server::start().await;
+    let (slow, next) = two_processes(&server).await;
+    let devices = NonZeroUsize::new(1).unwrap();
+    let ceiling = Some(Ceiling { devices, policy: CeilingPolicy::Reject });
+    let attempts = (1..10).map(|steps| {
+        let (slow, next) = (slow.clone(), next.clone());
+        async move {
+            let email = format!("late-{steps}@example.org");
+            let first = Insert { ceiling, ..login(&email, now()) };
+            let second = Insert { ceiling, ..login(&email, now()) };
+            let all = [first.record.device_id, second.record.device_id];
+            // It stands still at this step, and goes on when the other one is through.
+            let mut late = Stopped { future: Box::pin(slow.insert(first, now())), steps };
+            let early = (&mut late).await;
+            let outcome = next.insert(second, now()).await.unwrap();
+            let outcome_of_first = match early {
+                Some(done) => done,
+                None => late.future.await,
+            };
+            let is_in = |outcome: &InsertOutcome| matches!(outcome, InsertOutcome::Inserted { .. });
+            let stored = [outcome_of_first.as_ref().is_ok_and(is_in), is_in(&outcome)];
+            let live = settled(&next, &email.parse().unwrap(), &all).await;
+            for (device, stored) in all.iter().zip(stored) {
+                assert_eq!(live.contains(device), stored, "at step {steps}: {outcome_of_first:?}");
+            }
+            assert_eq!(live.len(), 1, "at step {steps}");
+            outcome_of_first.is_err()
+        }
+    });
+    let given_up = futures_util::future::join_all(attempts).await;
+    assert!(given_up.contains(&true), "none was slow enough");
 }
 
 #[tokio::test(flavor = "multi_thread")]
