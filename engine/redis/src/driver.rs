@@ -83,27 +83,6 @@ impl Driver {
         self.query(&command(words), Some(on.slot)).await.map_err(fault)
     }
 
-    /// Waits for entries of a stream for `wait` at most, on a connection of its own.
-    pub(crate) async fn listen(
-        &self,
-        key: &str,
-        after: &str,
-        wait: Duration,
-    ) -> Result<Reply, Fault> {
-        let millis = wait.as_millis().to_string();
-        let words: [&[u8]; 8] = [
-            b"XREAD",
-            b"COUNT",
-            b"256",
-            b"BLOCK",
-            millis.as_bytes(),
-            b"STREAMS",
-            key.as_bytes(),
-            after.as_bytes(),
-        ];
-        self.link.listen(&command(&words), key).await.map(Reply::from).map_err(fault)
-    }
-
     /// The masters, in the order of their slots.
     pub(crate) async fn masters(&self) -> Result<Vec<Master>, Fault> {
         if !self.link.is_cluster() {

@@ -38,6 +38,7 @@ mod changing;
 mod devices;
 mod driver;
 mod ending;
+mod events;
 mod fault;
 mod importing;
 mod index;
@@ -51,6 +52,7 @@ mod settings;
 mod store;
 mod walking;
 
+pub use events::Heard;
 pub use fault::{Fault, OpenError};
 pub use settings::Settings;
 pub use store::RedisStore;

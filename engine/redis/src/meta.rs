@@ -16,12 +16,12 @@ pub(crate) async fn open(
     fresh: Option<StoreId>,
 ) -> Result<StoreId, OpenError> {
     let meta = match read(driver, key).await? {
-        Some(meta) => meta,
-        None => {
+        Some(meta) if meta.text("format").is_some() => meta,
+        _ => {
             let id = fresh.map_or_else(StoreId::random, Ok).map_err(OpenError::Random)?;
             // Another process may be faster: the first of them names the store.
-            put(driver, key, "HSETNX", "format", FORMAT).await?;
             put(driver, key, "HSETNX", "store", &id.to_string()).await?;
+            put(driver, key, "HSETNX", "format", FORMAT).await?;
             read(driver, key).await?.ok_or(OpenError::Damaged)?
         }
     };

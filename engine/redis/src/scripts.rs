@@ -70,6 +70,6 @@ index_scripts! {
 
 /// The arguments of a script: everything is text or bytes.
 macro_rules! args {
-    ($($arg:expr),* $(,)?) => { vec![$($arg.to_string().into_bytes()),*] };
+    ($($arg:expr),* $(,)?) => { Vec::from([$($arg.to_string().into_bytes()),*]) };
 }
 pub(crate) use args;

@@ -31,6 +31,9 @@ pub struct RedisStore {
 #[derive(Debug)]
 pub(crate) struct Inner {
     pub(crate) driver: Driver,
+    pub(crate) settings: Settings,
+    /// Names this process among those that share the store.
+    pub(crate) instance: String,
     pub(crate) keys: Keys,
     pub(crate) id: StoreId,
     pub(crate) sealing: Sealing,
@@ -60,8 +63,19 @@ impl RedisStore {
         let id = meta::open(&driver, &keys.meta(), &sealing, settings.store_id).await?;
         meta::check_durability(&driver).await;
         let (unreadable, purging) = (AtomicU64::new(0), tokio::sync::Mutex::new(None));
+        let instance = StoreId::random().map_err(OpenError::Random)?.to_string();
         let answerable = settings.answerable;
-        let inner = Inner { driver, keys, id, sealing, answerable, unreadable, purging };
+        let inner = Inner {
+            driver,
+            settings,
+            instance,
+            keys,
+            id,
+            sealing,
+            answerable,
+            unreadable,
+            purging,
+        };
         Ok(Self { inner: Arc::new(inner) })
     }
 }

@@ -204,8 +204,8 @@ impl Inner {
         pattern: &str,
     ) -> Result<(u64, Vec<Vec<u8>>), StoreError> {
         let (cursor, count) = (cursor.to_string(), BATCH.to_string());
-        let words = ["SCAN", &cursor, "MATCH", pattern, "COUNT", &count].map(str::as_bytes);
-        let reply = self.driver.command_on(master, &words).await?;
+        let words = ["SCAN", &cursor, "MATCH", pattern, "COUNT", &count, "TYPE", "hash"];
+        let reply = self.driver.command_on(master, &words.map(str::as_bytes)).await?;
         let next = reply.at(0).text().and_then(|next| next.parse().ok()).unwrap_or(0);
         let keys = reply.at(1).list().iter().filter_map(|key| key.bytes().map(<[u8]>::to_vec));
         let mut keys: Vec<Vec<u8>> = keys.collect();

@@ -35,7 +35,7 @@ pub(super) struct Direct {
 
 /// Who says where the server is.
 enum Source {
-    Client(Client),
+    Client(Box<Client>),
     Sentinel(Box<SentinelClient>),
 }
 
@@ -55,7 +55,7 @@ impl Link {
         let first = nodes.first().cloned().ok_or(OpenError::Address)?;
         let refused = |_| OpenError::Address;
         let source = match &settings.topology {
-            Topology::Single => Source::Client(Client::open(first).map_err(refused)?),
+            Topology::Single => Source::Client(Box::new(Client::open(first).map_err(refused)?)),
             Topology::Sentinel { master } => {
                 Source::Sentinel(Box::new(sentinel(&nodes, &first, master).map_err(refused)?))
             }
@@ -98,21 +98,6 @@ impl Link {
             }
         }
     }
-
-    /// Sends `cmd`, which waits, on a connection that nobody else waits for.
-    pub(super) async fn listen(&self, cmd: &Cmd, _key: &str) -> Result<Value, RedisError> {
-        match self {
-            Self::Direct(direct) => {
-                let config = direct.config.clone().set_response_timeout(None);
-                let mut connection = direct.connect(&config).await?;
-                connection.req_packed_command(cmd).await.and_then(Value::extract_error)
-            }
-            Self::Cluster(client, _) => {
-                let mut connection = client.get_async_connection().await?;
-                connection.req_packed_command(cmd).await.and_then(Value::extract_error)
-            }
-        }
-    }
 }
 
 impl Direct {
@@ -148,7 +133,7 @@ impl Direct {
     ) -> Result<MultiplexedConnection, RedisError> {
         let attempt = async {
             let client = match &mut *self.source.lock().await {
-                Source::Client(client) => client.clone(),
+                Source::Client(client) => Client::clone(client),
                 Source::Sentinel(sentinel) => sentinel.async_get_client().await?,
             };
             client.get_multiplexed_async_connection_with_config(config).await

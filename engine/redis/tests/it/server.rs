@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use tokenkeep_redis::Settings;
 
 /// A `redis-server` of its own.
-pub struct Server {
+pub(crate) struct Server {
     child: Child,
     port: u16,
     directory: TempDir,
@@ -17,12 +17,12 @@ pub struct Server {
 
 impl Server {
     /// A server that keeps what it acknowledges.
-    pub async fn start() -> Self {
-        Self::start_with(&["--appendfsync", "always"]).await
+    pub(crate) async fn start() -> Self {
+        Self::start_with(&[]).await
     }
 
     /// A server with these arguments besides.
-    pub async fn start_with(arguments: &[&str]) -> Self {
+    pub(crate) async fn start_with(arguments: &[&str]) -> Self {
         let arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
         // Between finding a free port and taking it, somebody else may take it.
         for _ in 0..20 {
@@ -37,46 +37,42 @@ impl Server {
         panic!("redis-server does not start");
     }
 
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
-    pub fn settings(&self) -> Settings {
+    pub(crate) fn settings(&self) -> Settings {
         Settings::single(self.url())
     }
 
-    pub fn port(&self) -> u16 {
-        self.port
-    }
-
     /// Kills the process without a word.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.child.kill().expect("redis is killed");
         self.child.wait().expect("redis is gone");
     }
 
     /// Starts it again on the same port and directory.
-    pub async fn start_again(&mut self) {
+    pub(crate) async fn start_again(&mut self) {
         self.child = spawn(self.port, &self.directory, &self.arguments);
         assert!(self.answers().await, "redis does not start again");
     }
 
     /// Stops the process (SIGSTOP), or lets it go on.
-    pub fn pause(&self, paused: bool) {
+    pub(crate) fn pause(&self, paused: bool) {
         let signal = if paused { "-STOP" } else { "-CONT" };
         let done = Command::new("kill").args([signal, &self.child.id().to_string()]).status();
         assert!(done.expect("kill is there").success());
     }
 
     /// Runs `redis-cli` with `words`, and returns what it says.
-    pub fn cli(&self, words: &[&str]) -> String {
+    pub(crate) fn cli(&self, words: &[&str]) -> String {
         let output = cli(self.port, words);
         assert!(output.status.success(), "{words:?}: {output:?}");
         String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
     }
 
     /// Every byte that it has written.
-    pub fn written(&self) -> Vec<u8> {
+    pub(crate) fn written(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
         let mut directories = vec![self.directory.path().to_owned()];
         while let Some(directory) = directories.pop() {
@@ -118,12 +114,12 @@ impl Drop for Server {
 }
 
 /// Three servers that are one cluster.
-pub struct Cluster {
-    pub nodes: Vec<Server>,
+pub(crate) struct Cluster {
+    pub(crate) nodes: Vec<Server>,
 }
 
 impl Cluster {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         for _ in 0..5 {
             if let Some(cluster) = Self::try_start().await {
                 return cluster;
@@ -161,7 +157,7 @@ impl Cluster {
         false
     }
 
-    pub fn settings(&self) -> Settings {
+    pub(crate) fn settings(&self) -> Settings {
         Settings::cluster(self.nodes.iter().map(Server::url))
     }
 }
@@ -169,7 +165,8 @@ impl Cluster {
 fn spawn(port: u16, directory: &TempDir, arguments: &[String]) -> Child {
     Command::new("redis-server")
         .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""])
-        .args(["--appendonly", "yes", "--dir", &directory.path().display().to_string()])
+        .args(["--appendonly", "yes", "--appendfsync", "always"])
+        .args(["--dir", &directory.path().display().to_string()])
         .args(arguments)
         .stdout(Stdio::null())
         .stderr(Stdio::null())

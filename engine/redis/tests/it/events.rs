@@ -1,0 +1,70 @@
+//! What one server does, the others hear.
+
+use std::time::Duration;
+
+use tokenkeep_core::{DeviceId, EndReason, Event, EventKind, KeyRing};
+use tokenkeep_redis::{Heard, RedisStore};
+use tokio::sync::mpsc::Receiver;
+
+use crate::server::Server;
+use crate::support::{ada, now};
+
+fn event(number: u64) -> Event {
+    let kind = EventKind::LoggedOut(EndReason::EndedByUser);
+    Event { number, at: now(), email: ada(), device_id: DeviceId::from_bytes([1; 16]), kind }
+}
+
+/// The number of the next event; none if there is a gap first.
+async fn next(heard: &mut Receiver<Heard>) -> Option<u64> {
+    let waited = tokio::time::timeout(Duration::from_secs(30), heard.recv()).await;
+    match waited.expect("something is heard").expect("the listener lives") {
+        Heard::Event(event) => {
+            assert!(matches!(event.kind, EventKind::LoggedOut(EndReason::EndedByUser)));
+            assert_eq!((event.email, event.device_id), (ada(), DeviceId::from_bytes([1; 16])));
+            Some(event.number)
+        }
+        Heard::Gap => None,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_others_hear_of_it_and_nobody_hears_himself() {
+    let server = Server::start().await;
+    let ring = KeyRing::generate().unwrap();
+    let one = RedisStore::open(server.settings(), ring.clone()).await.unwrap();
+    let other = RedisStore::open(server.settings(), ring).await.unwrap();
+    one.publish(&event(1)).await.unwrap();
+    let (mut by_one, mut by_other) = (one.listen().await.unwrap(), other.listen().await.unwrap());
+    one.publish(&event(2)).await.unwrap();
+    other.publish(&event(3)).await.unwrap();
+    one.publish(&event(4)).await.unwrap();
+    assert_eq!(next(&mut by_other).await, Some(2), "from the beginning of listening on");
+    assert_eq!(next(&mut by_other).await, Some(4), "not what it told itself");
+    assert_eq!(next(&mut by_one).await, Some(3));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_listener_goes_on_after_an_outage_and_tells_what_is_lost() {
+    let mut server = Server::start().await;
+    let ring = KeyRing::generate().unwrap();
+    let one = RedisStore::open(server.settings(), ring.clone()).await.unwrap();
+    let other = RedisStore::open(server.settings(), ring).await.unwrap();
+    let mut heard = other.listen().await.unwrap();
+    one.publish(&event(1)).await.unwrap();
+    assert_eq!(next(&mut heard).await, Some(1));
+    server.kill();
+    server.start_again().await;
+    let mut told = one.publish(&event(2)).await;
+    for _ in 0..100 {
+        if told.is_ok() {
+            break;
+        }
+        told = one.publish(&event(2)).await;
+    }
+    told.unwrap();
+    assert_eq!(next(&mut heard).await, Some(2), "where it was");
+    server.cli(&["DEL", "tokenkeep:events"]);
+    one.publish(&event(3)).await.unwrap();
+    assert_eq!(next(&mut heard).await, None, "something may be lost");
+    assert_eq!(next(&mut heard).await, Some(3));
+}
