@@ -1,7 +1,7 @@
 //! Opens the store of the settings, or the one at an address.
 
 use std::io;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,7 +10,9 @@ use tokenkeep::key_file::{self, KeyFileError};
 use tokenkeep::{Durability, Engine, OpenError, Options};
 use tokenkeep_core::codec::Sealing;
 use tokenkeep_core::keyring::InvalidKeyRing;
-use tokenkeep_core::{KeyRing, StoreId, SystemClock, Timestamp, TokenStore as _};
+use tokenkeep_core::{
+    KeyRing, RandomUnavailable, StoreId, SystemClock, Timestamp, TokenStore as _,
+};
 
 use super::{Address, AnyStore, Moved, RedisAddress, marker};
 use crate::config::{self, Config, KeyRingSource, StoreKind};
@@ -81,6 +83,12 @@ pub enum StoreFailure {
         #[source]
         cause: tokenkeep_sqlite::OpenError,
     },
+    /// The data of the original application is no place to keep sessions in.
+    #[error("{0} is the original application's data: sessions are taken from it, not kept in it")]
+    Original(String),
+    /// No random bytes were to be had.
+    #[error("the operating system's random generator failed")]
+    Random(#[source] RandomUnavailable),
     /// A file of the original application cannot be copied.
     #[error("{} cannot be read", path.display())]
     Unreadable {
@@ -138,8 +146,8 @@ pub async fn open_configured(config: &Config) -> Result<AnyStore, StoreFailure> 
 pub struct Source {
     /// The store.
     pub store: AnyStore,
-    /// The ring that opens what is in it.
-    pub ring: KeyRing,
+    /// The ring that opens what is in it; the original application has none.
+    pub ring: Option<KeyRing>,
     /// Where a copy of it lies, if it is one.
     _scratch: Option<TempDir>,
 }
@@ -154,18 +162,27 @@ pub async fn open_source(config: &Config, address: &Address) -> Result<Source, S
         return Err(StoreFailure::NothingThere(address.to_string()));
     }
     refuse_moved(config, address)?;
-    let ring = match address.is_original() {
-        true => ring(config, address)?,
-        false => existing_ring(config, address)?,
-    };
-    if let Address::OriginalSqlite(file) = address {
-        // The original is left as it is.
-        let (scratch, copy) = copied(config, file)?;
-        let store = open_with(config, &Address::OriginalSqlite(copy), &ring, None).await?;
-        return Ok(Source { store, ring, _scratch: Some(scratch) });
+    match address {
+        Address::OriginalSqlite(file) => {
+            // The original is left as it is.
+            let (scratch, copy) = copied(config, file)?;
+            let store = open_sqlite(&copy, Sealing::Off, None)?;
+            Ok(Source { store, ring: None, _scratch: Some(scratch) })
+        }
+        Address::OriginalRedis(redis) => {
+            let mut redis = logged_in(config, redis.clone())?;
+            redis.sealing = false;
+            // Nothing is sealed by it.
+            let ring = KeyRing::generate().map_err(StoreFailure::Random)?;
+            let store = open_redis(&redis, &ring, None).await?;
+            Ok(Source { store, ring: None, _scratch: None })
+        }
+        Address::Redb(_) | Address::Redis(_) | Address::Sqlite(_) => {
+            let ring = existing_ring(config, address)?;
+            let store = open_with(config, address, &ring, None).await?;
+            Ok(Source { store, ring: Some(ring), _scratch: None })
+        }
     }
-    let store = open_with(config, address, &ring, None).await?;
-    Ok(Source { store, ring, _scratch: None })
 }
 
 /// A copy of the SQLite file `file`, which goes with the directory.
@@ -184,6 +201,8 @@ fn copied(config: &Config, file: &Path) -> Result<(TempDir, PathBuf), StoreFailu
         };
         if suffix.is_empty() || beside(file).is_file() {
             std::fs::copy(beside(file), beside(&copy)).map_err(unreadable)?;
+            let private = std::fs::Permissions::from_mode(0o600);
+            std::fs::set_permissions(beside(&copy), private).map_err(unreadable)?;
         }
     }
     Ok((scratch, copy))
@@ -319,13 +338,10 @@ async fn open_with(
             let redis = logged_in(config, redis.clone())?;
             open_redis(&redis, ring, id).await
         }
-        Address::OriginalRedis(redis) => {
-            let mut redis = logged_in(config, redis.clone())?;
-            redis.sealing = false;
-            open_redis(&redis, ring, id).await
-        }
         Address::Sqlite(file) => open_sqlite(file, sealing(config.store.sqlite.sealing, ring), id),
-        Address::OriginalSqlite(file) => open_sqlite(file, Sealing::Off, id),
+        Address::OriginalRedis(_) | Address::OriginalSqlite(_) => {
+            Err(StoreFailure::Original(address.to_string()))
+        }
     }
 }
 
