@@ -58,7 +58,7 @@ pub(crate) fn medium(medium: Medium, options: &Options) -> Result<Opened, OpenEr
     let disk = open_disk(medium, None, options, options.verify)?;
     disk.with(|database| {
         if database_is_empty(database)? {
-            let drawn = || StoreId::random().map_err(|error| std::io::Error::other(error));
+            let drawn = || StoreId::random().map_err(std::io::Error::other);
             let store = options.store.map_or_else(drawn, Ok).map_err(redb::Error::Io)?;
             Meta::fresh(store, &ring).write(database)?;
         }
