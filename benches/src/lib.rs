@@ -5,6 +5,7 @@ mod entry;
 pub mod load;
 pub mod peers;
 pub mod scale;
+pub mod stores;
 
 pub use entry::Entry;
 

@@ -53,25 +53,19 @@ pub(crate) fn insert(
     if rows.is_taken(login.record.device_id)? {
         return Ok(InsertOutcome::Taken);
     }
-    let of_user = rows.of_user(&login.record.email, now)?;
-    let readable = of_user
-        .iter()
-        .filter_map(|row| Some(Kept { id: row.id, record: row.record.as_ref().ok()?.clone() }));
-    let (dead, others): (Vec<_>, Vec<_>) = readable.partition(|kept| kept.record.is_dead(now));
-    let is_replaced = |kept: &Kept| Some(kept.record.device_id) == replaces;
-    let (replaced, counted): (Vec<_>, Vec<_>) = others.into_iter().partition(is_replaced);
-    let Some(evicted) = over_ceiling(counted, ceiling) else {
+    let email = login.record.email.clone();
+    let Some(evicted) = over_ceiling(rows, &email, Displacing { replaces, ceiling }, now)? else {
         return Ok(InsertOutcome::CeilingReached);
     };
-    for kept in dead.into_iter().filter(is_replaced) {
-        end(rows, kept, EndReason::Expired, now)?;
-    }
     let mut displaced = Vec::new();
-    for (kept, reason) in replaced
-        .into_iter()
-        .map(|kept| (kept, EndReason::Replaced))
-        .chain(evicted.into_iter().map(|kept| (kept, EndReason::Evicted)))
-    {
+    if let Some(before) = replaced(rows, replaces, &email, now)? {
+        let is_dead = before.record.is_dead(now);
+        let reason = if is_dead { EndReason::Expired } else { EndReason::Replaced };
+        let record = end(rows, before, reason, now)?;
+        displaced.extend((!is_dead).then_some(Removed { record, reason }));
+    }
+    for kept in evicted {
+        let reason = EndReason::Evicted;
         displaced.push(Removed { record: end(rows, kept, reason, now)?, reason });
     }
     login.record.refresh_intent = None;
@@ -79,16 +73,43 @@ pub(crate) fn insert(
     Ok(InsertOutcome::Inserted { record, displaced })
 }
 
-/// The records of `counted` that a login displaces; `None` if it is refused.
-fn over_ceiling(mut counted: Vec<Kept>, ceiling: Option<Ceiling>) -> Option<Vec<Kept>> {
-    let Some(ceiling) = ceiling else { return Some(Vec::new()) };
+/// The session that the same browser had before, be it dead. What cannot be read, or is another
+/// user's, is no hindrance.
+fn replaced(
+    rows: &Rows<'_>,
+    before: Option<DeviceId>,
+    email: &Email,
+    now: Timestamp,
+) -> Result<Option<Kept>, Fault> {
+    let Some(before) = before else { return Ok(None) };
+    match rows.find(before, now) {
+        Ok(kept) => Ok(kept.filter(|kept| kept.record.email == *email)),
+        Err(Fault::Unreadable(..)) => Ok(None),
+        Err(fault) => Err(fault),
+    }
+}
+
+/// The records that a login evicts; `None` if it is refused.
+fn over_ceiling(
+    rows: &Rows<'_>,
+    email: &Email,
+    Displacing { replaces, ceiling }: Displacing,
+    now: Timestamp,
+) -> Result<Option<Vec<Kept>>, Fault> {
+    let Some(ceiling) = ceiling else { return Ok(Some(Vec::new())) };
+    let counted = rows.of_user(email, now)?.into_iter().filter_map(|row| {
+        let record = row.record.ok()?;
+        let counts = !record.is_dead(now) && Some(row.device) != replaces;
+        counts.then_some(Kept { id: row.id, record })
+    });
+    let mut counted: Vec<_> = counted.collect();
     let surplus = (counted.len() + 1).saturating_sub(ceiling.devices.get());
     if surplus > 0 && ceiling.policy == CeilingPolicy::Reject {
-        return None;
+        return Ok(None);
     }
     counted.sort_by_key(|kept| (kept.record.last_seen_at, kept.record.created_at));
     counted.truncate(surplus);
-    Some(counted)
+    Ok(Some(counted))
 }
 
 pub(crate) fn replace(

@@ -186,7 +186,10 @@ fn take_everything(
 /// repeated at the next opening, should it not come to its end.
 fn sweep(connection: &Connection, path: &Path) -> Result<(), OpenError> {
     let sqlite = OpenError::sqlite(path);
-    connection.execute_batch("VACUUM").map_err(&sqlite)?;
+    // The copy that is made meanwhile is as large as the file; it shows no token.
+    connection
+        .execute_batch("PRAGMA temp_store = file; VACUUM; PRAGMA temp_store = memory")
+        .map_err(&sqlite)?;
     let busy: bool = connection
         .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))
         .map_err(&sqlite)?;

@@ -4,7 +4,7 @@ use rusqlite::Row;
 use rusqlite::types::ValueRef;
 use tokenkeep_core::codec::{CodecError, Columns, Sealing};
 use tokenkeep_core::{
-    DeviceId, HolderId, RefreshIntent, StoreId, TimeText, Timestamp, TokenRecord, Version,
+    DeviceId, HolderId, RefreshIntent, StoreId, TimeText, Timestamp, TokenRecord,
 };
 
 /// What every reading of rows selects, in this order.
@@ -97,11 +97,9 @@ impl Found {
         form.is_shared() && self.unsettled && known
     }
 
-    /// The record that a row of the original application makes, if it makes sense.
-    pub(crate) fn original(&self, store: &StoreId, now: Timestamp) -> Option<TokenRecord> {
-        let form = Form { sealing: Sealing::Off, store: *store };
-        let record = self.record(&form, now).ok()?;
-        (record.version >= Version::FIRST).then_some(record)
+    /// The record of a row in which nothing is sealed, if it makes sense.
+    pub(crate) fn plain(&self, store: &StoreId, now: Timestamp) -> Option<TokenRecord> {
+        self.record(&Form { sealing: Sealing::Off, store: *store }, now).ok()
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension as _, named_params, params};
 use tokenkeep_core::codec::{CodecError, Columns};
 use tokenkeep_core::{DeviceId, Email, EndReason, Ended, Timestamp, TokenRecord, Verifier};
@@ -97,15 +98,13 @@ impl<'a> Rows<'a> {
         record: &TokenRecord,
         columns: &Columns,
     ) -> Result<Arc<TokenRecord>, Fault> {
-        let id = match id {
-            Some(id) => id,
-            None => {
-                self.connection.prepare_cached(INSERT)?.execute([record.device_id.to_string()])?;
-                self.connection.last_insert_rowid()
-            }
+        let (sql, key) = match id {
+            Some(id) => (WRITE, Value::Integer(id)),
+            None => (INSERT, Value::Text(record.device_id.to_string())),
         };
-        self.connection.prepare_cached(WRITE)?.execute(named_params! {
-            ":id": id,
+        let intent = record.refresh_intent;
+        self.connection.prepare_cached(sql)?.execute(named_params! {
+            ":key": key,
             ":email": columns.email,
             ":token_type": columns.token_type,
             ":access_token": columns.access_token.as_str(),
@@ -113,8 +112,14 @@ impl<'a> Rows<'a> {
             ":refresh_token": columns.refresh_token.as_str(),
             ":refresh_expiry": columns.refresh_expiry,
             ":rest": columns.rest,
+            ":last_seen_at": record.last_seen_at.as_unix_micros(),
+            ":previous_visit_at": record.previous_visit_at.map(Timestamp::as_unix_micros),
+            ":dies_at": record.dies_at().as_unix_micros(),
+            ":holder": intent.map(|intent| *intent.holder.as_bytes()),
+            ":leased_since": intent.map(|intent| intent.since.as_unix_micros()),
+            ":leased_until": intent.map(|intent| intent.leased_until.as_unix_micros()),
+            ":uncertain": intent.map(|intent| intent.uncertain),
         })?;
-        self.note(id, record)?;
         Ok(Arc::new(record.clone()))
     }
 
@@ -217,7 +222,7 @@ impl<'a> Rows<'a> {
         self.connection.prepare_cached(SET_ASIDE)?.execute(params![id, why])?;
         if let Some(sealed) = sealed {
             self.connection.prepare_cached(SEAL_ASIDE)?.execute(params![
-                id,
+                self.connection.last_insert_rowid(),
                 sealed.access_token.as_str(),
                 sealed.refresh_token.as_str(),
                 sealed.rest,
@@ -269,12 +274,19 @@ const UNSETTLED: &str =
     concat!(selected!(), "INDEXED BY tokenkeep_unsettled WHERE ", unsettled!(), " LIMIT ?1");
 const BELOW: &str = concat!(selected!(), "WHERE id < ?1 ORDER BY id DESC LIMIT ?2");
 const ENDED: &str = "SELECT reason, verifier, forget_at FROM tokenkeep_ended WHERE device_id = ?1";
-const INSERT: &str = "INSERT INTO user_auth_credentials (device_id, email, access_token,
-    access_expiry, refresh_token, refresh_expiry, token_type) VALUES (?1, '', '', '', '', '', '')";
+const INSERT: &str = "INSERT INTO user_auth_credentials (device_id, email, token_type,
+    access_token, access_expiry, refresh_token, refresh_expiry, rest, written, last_seen_at,
+    previous_visit_at, dies_at, holder, leased_since, leased_until, uncertain)
+    VALUES (:key, :email, :token_type, :access_token, :access_expiry, :refresh_token,
+    :refresh_expiry, :rest, :access_expiry || ' ' || :refresh_expiry, :last_seen_at,
+    :previous_visit_at, :dies_at, :holder, :leased_since, :leased_until, :uncertain)";
 const WRITE: &str = "UPDATE user_auth_credentials SET email = :email, token_type = :token_type,
     access_token = :access_token, access_expiry = :access_expiry,
     refresh_token = :refresh_token, refresh_expiry = :refresh_expiry, rest = :rest,
-    written = :access_expiry || ' ' || :refresh_expiry WHERE id = :id";
+    written = :access_expiry || ' ' || :refresh_expiry, last_seen_at = :last_seen_at,
+    previous_visit_at = :previous_visit_at, dies_at = :dies_at, holder = :holder,
+    leased_since = :leased_since, leased_until = :leased_until, uncertain = :uncertain
+    WHERE id = :key";
 const NOTE: &str = "UPDATE user_auth_credentials SET last_seen_at = :last_seen_at,
     previous_visit_at = :previous_visit_at, dies_at = :dies_at, holder = :holder,
     leased_since = :leased_since, leased_until = :leased_until, uncertain = :uncertain
@@ -308,6 +320,6 @@ const SET_ASIDE: &str = "INSERT INTO tokenkeep_set_aside (id, why, device_id, em
     SELECT id, ?2, device_id, email, token_type, access_expiry, refresh_expiry, access_token,
     refresh_token, rest FROM user_auth_credentials WHERE id = ?1";
 const SEAL_ASIDE: &str = "UPDATE tokenkeep_set_aside
-    SET access_token = ?2, refresh_token = ?3, rest = ?4 WHERE id = ?1";
+    SET access_token = ?2, refresh_token = ?3, rest = ?4 WHERE number = ?1";
 const RAW_TOKENS: &str = "SELECT CAST(coalesce(access_token, '') AS BLOB),
     CAST(coalesce(refresh_token, '') AS BLOB) FROM user_auth_credentials WHERE id = ?1";

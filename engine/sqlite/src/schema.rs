@@ -63,9 +63,9 @@ const OURS: &str = "
     ) WITHOUT ROWID;
     CREATE INDEX tokenkeep_ended_by_end ON tokenkeep_ended (forget_at);
     CREATE TABLE tokenkeep_set_aside (
-        id INTEGER NOT NULL PRIMARY KEY,
+        number INTEGER NOT NULL PRIMARY KEY,
         why TEXT NOT NULL,
-        device_id, email, token_type, access_expiry, refresh_expiry,
+        id, device_id, email, token_type, access_expiry, refresh_expiry,
         access_token, refresh_token, rest
     );
 ";

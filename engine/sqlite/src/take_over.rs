@@ -56,7 +56,7 @@ fn take(
     taken: &mut Taken,
     now: Timestamp,
 ) -> Result<(), Fault> {
-    let why = match (found.device, found.original(&rows.form.store, now)) {
+    let why = match (found.device, found.plain(&rows.form.store, now)) {
         (None, _) => "the device id is none",
         (_, None) => "the columns make no sense",
         (Some(device), _) if !devices.insert(device) => "the device has a newer row",

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
@@ -29,6 +29,8 @@ pub(crate) struct Writer {
     kept_up: Duration,
     /// How long to wait before the next attempt to write again.
     patience: Duration,
+    /// Speaks when the next attempt is due.
+    retry: Receiver<Instant>,
 }
 
 impl Writer {
@@ -47,6 +49,7 @@ impl Writer {
             more_upkeep: false,
             kept_up,
             patience: FIRST_PATIENCE,
+            retry: crossbeam_channel::never(),
         }
     }
 
@@ -97,6 +100,9 @@ impl Writer {
     fn work(&mut self, first: Command) -> Option<Closing> {
         // While there is no space, a write that needs none is not held up by one that does.
         let failing = self.shared.failure().is_some();
+        if failing && self.retry.try_recv().is_ok() {
+            self.repair();
+        }
         let most = if failing { 1 } else { self.shared.options.batch_commands };
         let (mut batch, mut closing, mut next) = (Vec::new(), None, Some(first));
         while let Some(command) = next.take() {
@@ -120,7 +126,7 @@ impl Writer {
             (Some(connection), None) => connection,
             // Whether there is space again only a write can tell.
             (Some(connection), Some(failure)) if failure.spares_the_connection() => connection,
-            (_, failure) => return refuse(batch, failure),
+            (_, failure) => return refuse(batch, failure.as_ref()),
         };
         let mut decided = Vec::with_capacity(batch.len());
         match commit(connection, &self.shared, batch, &mut decided) {
@@ -135,16 +141,17 @@ impl Writer {
         }
     }
 
-    /// Notes that a commit failed, and tries at once to go on if the connection cannot be trusted
-    /// any more.
+    /// Notes that a commit failed, and tries at once to go on.
     fn fail(&mut self, failure: &Failure) {
         tracing::error!(error = failure as &dyn std::error::Error, "a commit failed");
         if failure.is_busy() {
             return;
         }
+        let before = self.shared.failure();
         self.shared.set_failure(Some(failure.clone()));
-        self.patience = FIRST_PATIENCE;
-        if !failure.spares_the_connection() {
+        // While there is no space every write is an attempt of its own.
+        if before.is_none() || !failure.spares_the_connection() {
+            self.patience = FIRST_PATIENCE;
             self.repair();
         }
     }
@@ -164,12 +171,15 @@ impl Writer {
                 self.patience = (self.patience * 2).min(LONGEST_PATIENCE);
             }
         }
+        self.retry = crossbeam_channel::after(self.patience);
     }
 
     fn attempt(&mut self) -> rusqlite::Result<()> {
         self.connection = None;
         let connection = connection::for_writing(&self.shared.path, &self.shared.options)?;
         let connection = self.connection.insert(connection);
+        // The log may hold the space that is missing.
+        connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
         let begun = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
         meta::try_to_write(&begun)?;
         begun.commit()
@@ -239,15 +249,15 @@ fn commit(
     })();
     committed.map_err(|error: rusqlite::Error| {
         let failure = Failure::from(error);
-        refuse(batch.collect(), Some(failure.clone()));
+        refuse(batch.collect(), Some(&failure));
         failure
     })
 }
 
 /// Refuses every write of `batch`.
-fn refuse(batch: Vec<Write>, failure: Option<Failure>) {
+fn refuse(batch: Vec<Write>, failure: Option<&Failure>) {
     for write in batch {
-        let error = failure.clone().map_or(StoreError::Closed, StoreError::from);
+        let error = failure.cloned().map_or(StoreError::Closed, StoreError::from);
         Command::Write(write).refuse(error);
     }
 }

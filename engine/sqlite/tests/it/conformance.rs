@@ -6,13 +6,14 @@ use tokenkeep_sqlite::SqliteStore;
 
 use crate::support::Place;
 
-struct Sealed(SqliteStore, Place);
+/// A store, and where it is; `SEALED` or shared with the original application.
+struct OnDisk<const SEALED: bool>(SqliteStore, Place);
 
-impl Fixture for Sealed {
+impl<const SEALED: bool> Fixture for OnDisk<SEALED> {
     type Store = SqliteStore;
 
     async fn open() -> Self {
-        let place = Place::sealed();
+        let place = if SEALED { Place::sealed() } else { Place::plain() };
         Self(place.open(), place)
     }
 
@@ -31,8 +32,15 @@ impl Fixture for Sealed {
     }
 
     fn written(&self) -> Vec<u8> {
-        self.1.bytes()
+        // Without sealing, tokens are meant to lie in the clear.
+        if SEALED { self.1.bytes() } else { Vec::new() }
     }
 }
 
-tokenkeep_core::store_conformance!(Sealed);
+mod sealed {
+    tokenkeep_core::store_conformance!(super::OnDisk<true>);
+}
+
+mod plain {
+    tokenkeep_core::store_conformance!(super::OnDisk<false>);
+}

@@ -27,12 +27,12 @@ pub(super) enum Known {
 pub(super) struct Model {
     pub(super) devices: BTreeMap<DeviceId, Known>,
     /// Devices that were let go of because they were dead for certain. They are not there, until
-    /// the store is opened the next time.
-    pub(super) gone: BTreeMap<DeviceId, Known>,
+    /// the store is opened the next time. After a failure it may be unknown what they were.
+    pub(super) gone: BTreeMap<DeviceId, Vec<Known>>,
     /// Devices that were there and are not to be seen; their ids may be taken, or free again:
     /// rows of them that were still there were found again when the store was opened, and why
     /// a session ended may be forgotten or not.
-    pub(super) faded: BTreeMap<DeviceId, Known>,
+    pub(super) faded: BTreeMap<DeviceId, Vec<Known>>,
 }
 
 impl Known {
@@ -90,6 +90,19 @@ impl Known {
         }
     }
 
+    /// Whether both say the same of a device that is gone.
+    fn is_like(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Live { record, .. }, Self::Live { record: other, .. }) => {
+                let token = |record: &TokenRecord| record.access_token.expose().to_owned();
+                let seen = |record: &TokenRecord| (record.last_seen_at, record.refresh_intent);
+                token(record) == token(other) && seen(record) == seen(other)
+            }
+            (Self::Ended { reason, .. }, Self::Ended { reason: other, .. }) => reason == other,
+            _ => false,
+        }
+    }
+
     /// A time at which it lived in any case, even if its last use was lost.
     pub(super) fn alive_at(&self) -> Option<Timestamp> {
         let Self::Live { record, synced_last_seen_at } = self else { return None };
@@ -107,9 +120,22 @@ impl Model {
     /// Lets go of a device.
     pub(super) fn fade(&mut self, device: DeviceId) {
         match self.devices.remove(&device) {
-            Some(known @ Known::Live { .. }) => drop(self.gone.insert(device, known)),
-            Some(known) => drop(self.faded.insert(device, known)),
+            Some(known @ Known::Live { .. }) => drop(self.gone.insert(device, vec![known])),
+            Some(known) => drop(self.faded.insert(device, vec![known])),
             None => {}
+        }
+    }
+
+    /// Takes into account that `other` explains what is seen as well: what is gone may have been
+    /// what it says.
+    pub(super) fn doubt(&mut self, other: &Self) {
+        for (device, known) in &mut self.gone {
+            let gone = other.gone.get(device).into_iter().flatten();
+            for other in gone.chain(other.devices.get(device)) {
+                if !known.iter().any(|known| known.is_like(other)) {
+                    known.push(other.clone());
+                }
+            }
         }
     }
 

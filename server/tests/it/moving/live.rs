@@ -25,7 +25,6 @@ async fn move_under_load(to: &str, settings: &str) {
     let mut moving = site.place.command(&["migrate", "--live", "--to", to]);
     moving.args(["--server", &server.url("")]).env("TOKENKEEP_SERVICE_KEY", &site.key);
     let said = must(moving).await;
-    println!("{said}");
     assert!(said.contains("records copied"), "{said}");
     tokio::time::sleep(Duration::from_millis(300)).await;
     wire.killed.store(true, Ordering::SeqCst);
