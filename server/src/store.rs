@@ -1,6 +1,7 @@
 //! The store that a server was told to use: one type over all kinds.
 
 mod address;
+mod keys;
 mod marker;
 mod opening;
 
@@ -17,13 +18,14 @@ use tokenkeep_core::{
 
 use crate::config::StoreKind;
 
-pub(crate) use opening::{make_private, mark_moved};
+pub(crate) use keys::make_private;
+pub(crate) use opening::mark_moved;
 
 pub use address::{Address, InvalidAddress, RedisAddress};
+pub use keys::{existing_ring, ring};
 pub use marker::Moved;
 pub use opening::{
-    Source, StoreFailure, configured, existing_ring, open_configured, open_destination,
-    open_source, refuse_moved, ring,
+    Source, StoreFailure, configured, open_configured, open_destination, open_source, refuse_moved,
 };
 
 /// A store of any kind.

@@ -73,7 +73,9 @@ impl From<ArchiveError> for Failure {
 
 fn of_opening(error: &OpenError) -> u8 {
     match error {
-        OpenError::Damaged(_) | OpenError::Foreign | OpenError::NewerFormat { .. } => BAD_DATA,
+        OpenError::Damaged { .. } | OpenError::Foreign { .. } | OpenError::NewerFormat { .. } => {
+            BAD_DATA
+        }
         OpenError::OtherStore { .. }
         | OpenError::KeyRingMissing { .. }
         | OpenError::WrongKeyRing { .. }

@@ -32,9 +32,10 @@ pub(crate) fn run(config: &Config, arguments: &Arguments) -> Result<(), Failure>
         let from = address::given_or_configured(config, arguments.from.as_deref())?;
         let opened = store::open_source(config, &from).await?;
         let source = &opened.store;
-        let sealing = match arguments.plain_tokens {
-            true => Sealing::Off,
-            false => Sealing::On(opened.ring.clone()),
+        let sealing = match (arguments.plain_tokens, &opened.ring) {
+            (true, _) => Sealing::Off,
+            (false, Some(ring)) => Sealing::On(ring.clone()),
+            (false, None) => Sealing::On(store::ring(config, &store::configured(config)?)?),
         };
         if arguments.plain_tokens {
             eprintln!(

@@ -66,9 +66,9 @@ async fn migrate(
 ) -> Result<(), Failure> {
     let opened = store::open_source(config, from).await?;
     let source = &opened.store;
-    let (ring, id) = match from.is_original() {
-        true => (store::ring(config, to)?, None),
-        false => (opened.ring.clone(), Some(source.id())),
+    let (ring, id) = match opened.ring.clone() {
+        Some(ring) => (ring, Some(source.id())),
+        None => (store::ring(config, to)?, None),
     };
     let mut credentials = match &arguments.issue_credentials {
         Some(path) => Some(Credentials::open(path).map_err(moving::CopyError::from)?),

@@ -38,7 +38,7 @@ pub(crate) fn run(config: &Config, arguments: &Arguments) -> Result<(), Failure>
         let options = Options::new().key_ring(ring).store_id(backup.id());
         match Engine::open(directory, options) {
             Ok(newer) => bring_in(&backup, &newer).await,
-            Err(OpenError::Damaged(_)) => {
+            Err(OpenError::Damaged { .. }) => {
                 let at = SystemClock::new().now().as_unix_micros();
                 let aside = directory.join(format!("{FILE}.damaged-{at}"));
                 put_in_place(backup, &scratch, directory, records, Some(aside)).await

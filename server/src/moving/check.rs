@@ -87,20 +87,22 @@ impl Checked {
 
 /// Whether `found` is `record`. It may have been used since, and been given to somebody.
 pub(super) fn is_same(record: &TokenRecord, found: &TokenRecord) -> bool {
-    let owner = is_nobodys(record) || found.verifier.matches(&record.verifier);
-    owner
-        && found.version == record.version
+    let same_content = found.version == record.version
         && found.email == record.email
         && found.token_type.as_str() == record.token_type.as_str()
         && found.access_token.expose() == record.access_token.expose()
         && found.refresh_token.expose() == record.refresh_token.expose()
-        && found.access_issued_at == record.access_issued_at
         && found.access_expires_at == record.access_expires_at
         && found.refresh_expires_at == record.refresh_expires_at
         && found.absolute_expires_at == record.absolute_expires_at
         && found.idle_limit == record.idle_limit
-        && found.created_at == record.created_at
-        && found.last_seen_at >= record.last_seen_at
         && found.client == record.client
-        && found.label == record.label
+        && found.label == record.label;
+    // How old the original application's sessions are is known anew whenever they are read.
+    let same_past = is_nobodys(record)
+        || (found.verifier.matches(&record.verifier)
+            && found.access_issued_at == record.access_issued_at
+            && found.created_at == record.created_at
+            && found.last_seen_at >= record.last_seen_at);
+    same_content && same_past
 }

@@ -1,17 +1,20 @@
 //! Opens the store of the settings, or the one at an address.
 
 use std::io;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tempfile::TempDir;
-use tokenkeep::key_file::{self, KeyFileError};
+use tokenkeep::key_file::KeyFileError;
 use tokenkeep::{Durability, Engine, OpenError, Options};
 use tokenkeep_core::codec::Sealing;
 use tokenkeep_core::keyring::InvalidKeyRing;
-use tokenkeep_core::{KeyRing, StoreId, SystemClock, Timestamp, TokenStore as _};
+use tokenkeep_core::{
+    KeyRing, RandomUnavailable, StoreId, SystemClock, Timestamp, TokenStore as _,
+};
 
+use super::keys::{RING, existing_ring, make_private, place_ring, ring, ring_at, ring_source};
 use super::{Address, AnyStore, Moved, RedisAddress, marker};
 use crate::config::{self, Config, KeyRingSource, StoreKind};
 
@@ -81,6 +84,12 @@ pub enum StoreFailure {
         #[source]
         cause: tokenkeep_sqlite::OpenError,
     },
+    /// The data of the original application is no place to keep sessions in.
+    #[error("{0} is the original application's data: sessions are taken from it, not kept in it")]
+    Original(String),
+    /// No random bytes were to be had.
+    #[error("the operating system's random generator failed")]
+    Random(#[source] RandomUnavailable),
     /// A file of the original application cannot be copied.
     #[error("{} cannot be read", path.display())]
     Unreadable {
@@ -138,8 +147,8 @@ pub async fn open_configured(config: &Config) -> Result<AnyStore, StoreFailure> 
 pub struct Source {
     /// The store.
     pub store: AnyStore,
-    /// The ring that opens what is in it.
-    pub ring: KeyRing,
+    /// The ring that opens what is in it; the original application has none.
+    pub ring: Option<KeyRing>,
     /// Where a copy of it lies, if it is one.
     _scratch: Option<TempDir>,
 }
@@ -154,18 +163,27 @@ pub async fn open_source(config: &Config, address: &Address) -> Result<Source, S
         return Err(StoreFailure::NothingThere(address.to_string()));
     }
     refuse_moved(config, address)?;
-    let ring = match address.is_original() {
-        true => ring(config, address)?,
-        false => existing_ring(config, address)?,
-    };
-    if let Address::OriginalSqlite(file) = address {
-        // The original is left as it is.
-        let (scratch, copy) = copied(config, file)?;
-        let store = open_with(config, &Address::OriginalSqlite(copy), &ring, None).await?;
-        return Ok(Source { store, ring, _scratch: Some(scratch) });
+    match address {
+        Address::OriginalSqlite(file) => {
+            // The original is left as it is.
+            let (scratch, copy) = copied(config, file)?;
+            let store = open_sqlite(&copy, Sealing::Off, None)?;
+            Ok(Source { store, ring: None, _scratch: Some(scratch) })
+        }
+        Address::OriginalRedis(redis) => {
+            let mut redis = logged_in(config, redis.clone())?;
+            redis.sealing = false;
+            // Nothing is sealed by it.
+            let ring = KeyRing::generate().map_err(StoreFailure::Random)?;
+            let store = open_redis(&redis, &ring, None).await?;
+            Ok(Source { store, ring: None, _scratch: None })
+        }
+        Address::Redb(_) | Address::Redis(_) | Address::Sqlite(_) => {
+            let ring = existing_ring(config, address)?;
+            let store = open_with(config, address, &ring, None).await?;
+            Ok(Source { store, ring: Some(ring), _scratch: None })
+        }
     }
-    let store = open_with(config, address, &ring, None).await?;
-    Ok(Source { store, ring, _scratch: None })
 }
 
 /// A copy of the SQLite file `file`, which goes with the directory.
@@ -184,6 +202,8 @@ fn copied(config: &Config, file: &Path) -> Result<(TempDir, PathBuf), StoreFailu
         };
         if suffix.is_empty() || beside(file).is_file() {
             std::fs::copy(beside(file), beside(&copy)).map_err(unreadable)?;
+            let private = std::fs::Permissions::from_mode(0o600);
+            std::fs::set_permissions(beside(&copy), private).map_err(unreadable)?;
         }
     }
     Ok((scratch, copy))
@@ -217,83 +237,6 @@ pub async fn open_destination(
     }
 }
 
-/// The ring of the store at `address`, which must be there.
-///
-/// # Errors
-/// [`StoreFailure`].
-pub fn existing_ring(config: &Config, address: &Address) -> Result<KeyRing, StoreFailure> {
-    match ring_source(config, address) {
-        KeyRingSource::File(path) if !path.is_file() => {
-            // The directory of the settings has the ring of stores elsewhere.
-            match config.key_ring() {
-                KeyRingSource::File(other) if other != path && other.is_file() => {
-                    key_file::open_or_create(&other).map_err(StoreFailure::KeyFile)
-                }
-                _ => Err(StoreFailure::KeyRingMissing(path)),
-            }
-        }
-        source => ring_at(&source),
-    }
-}
-
-/// The ring of the store at `address`; it is made if neither is there.
-///
-/// # Errors
-/// [`StoreFailure`].
-pub fn ring(config: &Config, address: &Address) -> Result<KeyRing, StoreFailure> {
-    if is_there(address) {
-        return existing_ring(config, address);
-    }
-    let source = ring_source(config, address);
-    if let KeyRingSource::File(path) = &source
-        && let Some(directory) = path.parent()
-    {
-        make_private(directory).map_err(|cause| ring_unwritable(path, cause))?;
-    }
-    ring_at(&source)
-}
-
-fn ring_at(source: &KeyRingSource) -> Result<KeyRing, StoreFailure> {
-    match source {
-        KeyRingSource::Text(text) => KeyRing::parse(text.expose()).map_err(StoreFailure::KeyRing),
-        KeyRingSource::File(path) => key_file::open_or_create(path).map_err(StoreFailure::KeyFile),
-    }
-}
-
-/// Puts `ring` where a fresh store looks for it; what is there must be the same.
-fn place_ring(path: &Path, ring: &KeyRing) -> Result<(), StoreFailure> {
-    if path.is_file() {
-        let there = key_file::open_or_create(path).map_err(StoreFailure::KeyFile)?;
-        let same = there.to_text() == ring.to_text();
-        return if same { Ok(()) } else { Err(StoreFailure::OtherRing(path.to_owned())) };
-    }
-    let placed = path.parent().map_or(Ok(()), make_private);
-    placed
-        .and_then(|()| key_file::replace(path, ring))
-        .map_err(|cause| ring_unwritable(path, cause))
-}
-
-fn ring_unwritable(path: &Path, cause: io::Error) -> StoreFailure {
-    StoreFailure::KeyFile(KeyFileError::Inaccessible { path: path.to_owned(), cause })
-}
-
-pub(crate) fn make_private(directory: &Path) -> io::Result<()> {
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)
-}
-
-/// Where the ring of the store at `address` is: as the settings say, and if they do not, in the
-/// data directory, which for the embedded store is its own.
-fn ring_source(config: &Config, address: &Address) -> KeyRingSource {
-    match (config.key_ring(), address) {
-        (KeyRingSource::File(path), Address::Redb(directory))
-            if path == config.store.data_dir.join(RING) =>
-        {
-            KeyRingSource::File(directory.join(RING))
-        }
-        (source, _) => source,
-    }
-}
-
 /// Whether a store that lies in files is there; what is on a network is asked when it is opened.
 pub(crate) fn is_there(address: &Address) -> bool {
     match address {
@@ -319,13 +262,10 @@ async fn open_with(
             let redis = logged_in(config, redis.clone())?;
             open_redis(&redis, ring, id).await
         }
-        Address::OriginalRedis(redis) => {
-            let mut redis = logged_in(config, redis.clone())?;
-            redis.sealing = false;
-            open_redis(&redis, ring, id).await
-        }
         Address::Sqlite(file) => open_sqlite(file, sealing(config.store.sqlite.sealing, ring), id),
-        Address::OriginalSqlite(file) => open_sqlite(file, Sealing::Off, id),
+        Address::OriginalRedis(_) | Address::OriginalSqlite(_) => {
+            Err(StoreFailure::Original(address.to_string()))
+        }
     }
 }
 
@@ -463,5 +403,3 @@ fn data_file(config: &Config, address: &Address) -> PathBuf {
 const GARBAGE_ROWS: u64 = 1024;
 /// The data file of the embedded engine.
 pub(crate) const REDB_FILE: &str = "tokens.redb";
-/// The key ring, unless it is elsewhere.
-const RING: &str = "keyring";

@@ -42,12 +42,14 @@ pub fn record(number: u32) -> TokenRecord {
         refresh_expires_at: now + Duration::from_secs(30 * 86_400) + some,
         created_at: now.saturating_sub(some * 2),
         last_seen_at: now.saturating_sub(some),
-        previous_visit_at: (number % 3 == 0).then(|| now.saturating_sub(some * 2)),
-        absolute_expires_at: (number % 5 == 0).then(|| now + Duration::from_secs(86_400) + some),
-        idle_limit: (number % 11 == 0).then_some(Duration::from_secs(200_000)),
+        previous_visit_at: number.is_multiple_of(3).then(|| now.saturating_sub(some * 2)),
+        absolute_expires_at: number
+            .is_multiple_of(5)
+            .then(|| now + Duration::from_secs(86_400) + some),
+        idle_limit: number.is_multiple_of(11).then_some(Duration::from_secs(200_000)),
         client: ClientInfo::new(Some("a \"browser\"\u{e9}"), Some([10, 0, 0, 1].into())),
-        label: (number % 4 == 0).then(|| "my phone".parse().unwrap()),
-        refresh_intent: (number % 13 == 0).then_some(RefreshIntent {
+        label: number.is_multiple_of(4).then(|| "my phone".parse().unwrap()),
+        refresh_intent: number.is_multiple_of(13).then_some(RefreshIntent {
             holder: HolderId::from_bytes([7; 16]),
             since: now.saturating_sub(some),
             leased_until: now.saturating_sub(some),
