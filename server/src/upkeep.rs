@@ -1,6 +1,6 @@
 //! Long work on the store of a running server, one at a time: a backup, a move to another store.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::future::BoxFuture;
@@ -40,6 +40,9 @@ pub enum Refused {
     /// The destination is not that of the settings.
     #[error("store.move_to of the server's settings must be the address to move to")]
     Destination,
+    /// The store was moved since the server started.
+    #[error("the server was moved already; start it with the new settings first")]
+    Moved,
     /// The settings cannot be read.
     #[error("the server's settings cannot be read again; its check-config says why")]
     Settings,
@@ -57,6 +60,8 @@ pub struct StoreUpkeep {
     reread: Reread,
     clock: Arc<dyn Clock>,
     task: Arc<Mutex<Option<Task>>>,
+    /// The settings are not those of the store in charge any more.
+    has_moved: Arc<AtomicBool>,
 }
 
 /// What a task does, to its end: what came of it, or why nothing did.
@@ -89,7 +94,14 @@ impl StoreUpkeep {
         reread: Reread,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        Self { store, config: Arc::new(config), reread, clock, task: Arc::default() }
+        Self {
+            store,
+            config: Arc::new(config),
+            reread,
+            clock,
+            task: Arc::default(),
+            has_moved: Arc::default(),
+        }
     }
 
     /// Begins `work` as the one task.
@@ -164,7 +176,9 @@ impl StoreUpkeep {
         let mark = || store::mark_moved(&self.config, &from, &to, now);
         let moved =
             moving::move_live(&self.store, destination, &*self.clock, &*progress, mark).await;
-        Ok(told(&moved.map_err(|error| say(&error))?, &to))
+        let moved = moved.map_err(|error| say(&error))?;
+        self.has_moved.store(true, Ordering::Release);
+        Ok(told(&moved, &to))
     }
 }
 
@@ -175,6 +189,7 @@ impl Upkeep for StoreUpkeep {
                 self.start("backup", Box::new(|this, done| Box::pin(this.back_up(name, done))))
             }
             TaskOrder::Backup { .. } => Err(Refused::Name),
+            TaskOrder::Move { .. } if self.has_moved.load(Ordering::Acquire) => Err(Refused::Moved),
             TaskOrder::Move { to } => {
                 // Where to is said by whoever may change the settings, not by a request.
                 let config = (self.reread)().ok_or(Refused::Settings)?;

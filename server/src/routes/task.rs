@@ -58,6 +58,7 @@ fn refusal(refused: Refused) -> Failure {
         Refused::UnderWay => "another task is under way; GET shows it, DELETE calls it off",
         Refused::Name => "the name of a file is expected, without a path",
         Refused::Destination => "store.move_to of the server's settings must be that address",
+        Refused::Moved => "the server was moved already; start it with the new settings first",
         Refused::Settings => "the server's settings cannot be read again; see check-config",
     })
 }

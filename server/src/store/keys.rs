@@ -35,7 +35,8 @@ pub fn existing_ring(config: &Config, address: &Address) -> Result<KeyRing, Stor
 /// # Errors
 /// [`StoreFailure`].
 pub fn ring(config: &Config, address: &Address) -> Result<KeyRing, StoreFailure> {
-    if is_there(address) {
+    // Whether there is one on a network is not known yet; one that is there knows its ring.
+    if is_there(address) && !matches!(address, Address::Redis(_)) {
         return existing_ring(config, address);
     }
     let source = ring_source(config, address);

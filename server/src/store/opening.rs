@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 use tokenkeep::key_file::KeyFileError;
 use tokenkeep::{Durability, Engine, OpenError, Options};
@@ -395,7 +396,11 @@ fn data_file(config: &Config, address: &Address) -> PathBuf {
     match address {
         Address::Redb(directory) => directory.join(REDB_FILE),
         Address::Sqlite(file) | Address::OriginalSqlite(file) => file.clone(),
-        Address::Redis(_) | Address::OriginalRedis(_) => config.store.data_dir.join("redis"),
+        Address::Redis(redis) | Address::OriginalRedis(redis) => {
+            let digest = Sha256::digest(redis.to_string());
+            let name: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+            config.store.data_dir.join(format!("redis-{name}"))
+        }
     }
 }
 

@@ -26,6 +26,9 @@ async fn move_under_load(to: &str, settings: &str) {
     moving.args(["--server", &server.url("")]).env("TOKENKEEP_SERVICE_KEY", &site.key);
     let said = must(moving).await;
     assert!(said.contains("records copied"), "{said}");
+    let mut again = site.place.command(&["migrate", "--live", "--to", to]);
+    again.args(["--server", &server.url("")]).env("TOKENKEEP_SERVICE_KEY", &site.key);
+    assert!(complaint(again, 1).await.contains("moved already"));
     tokio::time::sleep(Duration::from_millis(300)).await;
     wire.killed.store(true, Ordering::SeqCst);
     server.stop().await;
@@ -108,4 +111,29 @@ async fn a_move_that_fails_or_is_called_off_changes_nothing() {
     server.stop().await;
     let nobody = site.place.command(&["migrate", "--live", "--to", &to]);
     assert_eq!(output(nobody).await.status.code(), Some(2), "--live needs --server");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fresh_server_serves_from_every_kind_of_store() {
+    let redis = Redis::start(&[]).await;
+    let url = format!("[store.redis]\nurl = \"{}\"\n", redis.url());
+    for kind in ["redb", "sqlite", "redis"] {
+        let mut site = Site::with_settings(2, 6, &url).await;
+        for _ in 0..2 {
+            let server = site.place.serve_with(&["--store", kind]).await;
+            let wire = Wire::to(&server, &site.http, &site.demo);
+            for worker in &mut site.workers {
+                worker.login(&wire).await.unwrap();
+            }
+            site.check(&wire).await;
+            server.stop().await;
+        }
+        let mut compact = site.place.command(&["compact"]);
+        compact.env("TOKENKEEP_STORE__KIND", kind);
+        if kind == "redb" {
+            must(compact).await;
+        } else {
+            assert!(complaint(compact, 2).await.contains("does not apply"));
+        }
+    }
 }
