@@ -138,3 +138,28 @@ async fn no_trigger_in_the_file_is_fired() {
     let found = store.get(device(1), START).await.unwrap();
     assert!(matches!(found, Lookup::Ended(_)), "{found:?}");
 }
+
+/// A login left the session before alive that could not be read at that moment.
+#[tokio::test]
+async fn a_session_that_cannot_be_read_ends_when_it_is_replaced() {
+    let place = Place::sealed();
+    let store = place.open();
+    log_in(&store, 1, ADA).await;
+    log_in(&store, 2, "bob@example.org").await;
+    store.close().await.unwrap();
+    let flip = "UPDATE user_auth_credentials SET token_type = token_type || 'x'";
+    change(&place, flip);
+    let store = place.open();
+    for (n, before) in [(3, 1), (4, 2)] {
+        let replaces = Some(device(before));
+        let login = Insert { record: record_of(n, ADA), replaces, ceiling: None };
+        let outcome = store.insert(login, START).await.unwrap();
+        assert!(
+            matches!(outcome, InsertOutcome::Inserted { ref displaced, .. } if displaced.is_empty())
+        );
+    }
+    let found = store.get(device(1), START).await.unwrap();
+    assert!(matches!(found, Lookup::Ended(e) if e.reason == EndReason::Replaced), "{found:?}");
+    let other = store.get(device(2), START).await;
+    assert!(matches!(other, Err(StoreError::Unreadable { .. })), "another user's: {other:?}");
+}
