@@ -12,7 +12,7 @@ use tokenkeep_core::{
 
 use crate::failure::Fault;
 use crate::row::Form;
-use crate::rows::{Kept, Rows};
+use crate::rows::{Kept, OfUser, Rows};
 
 pub(crate) use leases::{extend_lease, lease, release};
 
@@ -59,10 +59,9 @@ pub(crate) fn insert(
     };
     let mut displaced = Vec::new();
     if let Some(before) = replaced(rows, replaces, &email, now)? {
-        let is_dead = before.record.is_dead(now);
-        let reason = if is_dead { EndReason::Expired } else { EndReason::Replaced };
-        let record = end(rows, before, reason, now)?;
-        displaced.extend((!is_dead).then_some(Removed { record, reason }));
+        let reason = EndReason::Replaced;
+        let record = end_row(rows, before, reason, now)?;
+        displaced.extend(record.map(|record| Removed { record, reason }));
     }
     for kept in evicted {
         let reason = EndReason::Evicted;
@@ -73,20 +72,15 @@ pub(crate) fn insert(
     Ok(InsertOutcome::Inserted { record, displaced })
 }
 
-/// The session that the same browser had before, be it dead. What cannot be read, or is another
-/// user's, is no hindrance.
+/// The session that the same browser had before, be it dead or unreadable, if it is this user's.
 fn replaced(
     rows: &Rows<'_>,
     before: Option<DeviceId>,
     email: &Email,
     now: Timestamp,
-) -> Result<Option<Kept>, Fault> {
+) -> Result<Option<OfUser>, Fault> {
     let Some(before) = before else { return Ok(None) };
-    match rows.find(before, now) {
-        Ok(kept) => Ok(kept.filter(|kept| kept.record.email == *email)),
-        Err(Fault::Unreadable(..)) => Ok(None),
-        Err(fault) => Err(fault),
-    }
+    Ok(rows.of_user(email, now)?.into_iter().find(|row| row.device == before))
 }
 
 /// The records that a login evicts; `None` if it is refused.
@@ -156,8 +150,6 @@ pub(crate) fn remove(
     Ok(RemoveOutcome::Removed(end(rows, kept, reason, now)?))
 }
 
-/// Ends also what cannot be read: it can do no harm any more, should its key be found again. It
-/// is not among those returned.
 pub(crate) fn remove_all_of(
     rows: &Rows<'_>,
     email: &Email,
@@ -169,15 +161,7 @@ pub(crate) fn remove_all_of(
     of_user.retain(|row| Some(row.device) != except);
     let mut removed = Vec::new();
     for row in of_user {
-        match row.record {
-            Ok(record) if record.is_dead(now) => {
-                end(rows, Kept { id: row.id, record }, EndReason::Expired, now)?;
-            }
-            Ok(record) => removed.push(end(rows, Kept { id: row.id, record }, reason, now)?),
-            Err(_) => {
-                rows.end(row.id, row.device, Ended { reason, verifier: Verifier::NOBODY }, now)?;
-            }
-        }
+        removed.extend(end_row(rows, row, reason, now)?);
     }
     removed.sort_by_key(|record| (record.created_at, record.device_id));
     Ok(removed)
@@ -221,6 +205,29 @@ pub(crate) fn touch(rows: &Rows<'_>, device: DeviceId, now: Timestamp) -> Result
         rows.note(id, &record)?;
     }
     Ok(())
+}
+
+/// Ends a row of a user, and returns its record if it lived. What is dead stays dead, should the
+/// clock have been wrong. What cannot be read ends, too: it can do no harm any more, should its
+/// key be found again.
+fn end_row(
+    rows: &Rows<'_>,
+    row: OfUser,
+    reason: EndReason,
+    now: Timestamp,
+) -> Result<Option<Arc<TokenRecord>>, Fault> {
+    let OfUser { id, device, record } = row;
+    match record {
+        Ok(record) if record.is_dead(now) => {
+            end(rows, Kept { id, record }, EndReason::Expired, now)?;
+            Ok(None)
+        }
+        Ok(record) => end(rows, Kept { id, record }, reason, now).map(Some),
+        Err(_) => {
+            rows.end(id, device, Ended { reason, verifier: Verifier::NOBODY }, now)?;
+            Ok(None)
+        }
+    }
 }
 
 fn end(

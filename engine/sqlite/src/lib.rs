@@ -84,6 +84,7 @@
 //! stays in free pages or in logs; a row that another program writes later is not trusted. With
 //! [`Sealing::Off`] the columns of the original application stay as it wrote them. It may go on
 //! working on the table: what it inserts is found at once, and what it updates wins.
+//! Triggers in the file are not fired by what this store writes.
 //!
 //! [`Verifier::NOBODY`]: tokenkeep_core::Verifier::NOBODY
 //! [`Sealing::On`]: tokenkeep_core::codec::Sealing::On

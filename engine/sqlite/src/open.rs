@@ -136,7 +136,6 @@ fn begin(connection: &mut Connection, path: &Path, options: &Options) -> Result<
             schema::add_ours(&begun).map_err(&sqlite)?;
             let form = Form { sealing: options.sealing.clone(), store };
             take_everything(&begun, &form, path, options)?;
-            schema::add_indices(&begun).map_err(&sqlite)?;
             Meta::fresh(store, &options.sealing).write(&begun).map_err(&sqlite)?;
             form
         }
@@ -153,6 +152,8 @@ fn begin(connection: &mut Connection, path: &Path, options: &Options) -> Result<
             form
         }
     };
+    schema::add_indices(&begun).map_err(&sqlite)?;
+    Rows::new(&begun, &form, options.answerable).check_indices().map_err(&sqlite)?;
     begun.execute(OPEN_INTENTS, []).map_err(&sqlite)?;
     begun.commit().map_err(&sqlite)?;
     Ok(form)
@@ -165,6 +166,10 @@ fn take_everything(
     options: &Options,
 ) -> Result<(), OpenError> {
     let rows = Rows::new(connection, form, options.answerable);
+    if !form.is_shared() {
+        // Nothing was sealed so far, and what is set aside from here on is.
+        take_over::seal_set_aside(&rows).map_err(OpenError::fault(path))?;
+    }
     let taken =
         take_over::everything(&rows, options.clock.now()).map_err(OpenError::fault(path))?;
     if !form.is_shared() {

@@ -45,9 +45,11 @@ impl Readers {
         let connection = opened.map_err(Failure::from)?;
         let answer = read(&connection);
         // A closed store keeps no connection.
+        let mut idle = self.idle();
         if !matches!(answer, Err(Fault::Sqlite(_))) && !self.turns.is_closed() {
-            self.idle().push(connection);
+            idle.push(connection);
         }
+        drop(idle);
         answer.map_err(StoreError::from)
     }
 

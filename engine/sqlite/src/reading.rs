@@ -72,9 +72,12 @@ impl Shared {
         now: Timestamp,
     ) -> Result<Page, Fault> {
         let after = after.and_then(|cursor| (*cursor.0).try_into().ok()).map(i64::from_be_bytes);
+        let Some(first) = after.map_or(Some(i64::MIN), |after| after.checked_add(1)) else {
+            return Ok(Page { records: Vec::new(), next: None });
+        };
         let limit = i64::try_from(limit.get()).unwrap_or(i64::MAX);
         let mut query = connection.prepare_cached(SCAN)?;
-        let found = query.query_map([after.unwrap_or(i64::MIN), limit], Found::read)?;
+        let found = query.query_map([first, limit], Found::read)?;
         let found: Vec<_> = found.collect::<Result<_, _>>()?;
         let is_full = i64::try_from(found.len()).is_ok_and(|length| length == limit);
         let next = found.last().filter(|_| is_full);
@@ -122,11 +125,11 @@ impl Shared {
     }
 }
 
-const OPEN_INTENTS: &str = concat!(
+pub(crate) const OPEN_INTENTS: &str = concat!(
     selected!(),
     "INDEXED BY tokenkeep_by_intent WHERE holder IS NOT NULL AND leased_until <= ?1"
 );
-const SCAN: &str = concat!(selected!(), "WHERE id > ?1 ORDER BY id LIMIT ?2");
+const SCAN: &str = concat!(selected!(), "WHERE id >= ?1 ORDER BY id LIMIT ?2");
 const STATS: &str = "SELECT
     count(*) FILTER (WHERE dies_at > ?1),
     count(DISTINCT CASE WHEN dies_at > ?1 THEN lower(email) END),

@@ -149,7 +149,7 @@ fn text(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<String>> {
     })
 }
 
-fn instant(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Timestamp>> {
+pub(crate) fn instant(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Timestamp>> {
     Ok(match row.get_ref(column)? {
         ValueRef::Integer(micros) => Some(Timestamp::from_unix_micros(micros)),
         _ => None,

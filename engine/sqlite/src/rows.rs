@@ -9,7 +9,8 @@ use tokenkeep_core::codec::{CodecError, Columns};
 use tokenkeep_core::{DeviceId, Email, EndReason, Ended, Timestamp, TokenRecord, Verifier};
 
 use crate::failure::Fault;
-use crate::row::{Form, Found, selected};
+use crate::reading::OPEN_INTENTS;
+use crate::row::{Form, Found, instant, selected};
 use crate::schema::{canonical_device, expiries, unsettled};
 
 /// The rows, as the transaction of `connection` sees them.
@@ -193,10 +194,10 @@ impl<'a> Rows<'a> {
         Ok(found.collect::<Result<_, _>>()?)
     }
 
-    /// At most `limit` rows with smaller ids than `below`, the largest first.
-    pub(crate) fn below(&self, below: i64, limit: i64) -> Result<Vec<Found>, Fault> {
-        let mut query = self.connection.prepare_cached(BELOW)?;
-        let found = query.query_map([below, limit], Found::read)?;
+    /// At most `limit` rows with ids up to `last`, the largest first.
+    pub(crate) fn down_from(&self, last: i64, limit: i64) -> Result<Vec<Found>, Fault> {
+        let mut query = self.connection.prepare_cached(DOWN_FROM)?;
+        let found = query.query_map([last, limit], Found::read)?;
         Ok(found.collect::<Result<_, _>>()?)
     }
 
@@ -211,30 +212,43 @@ impl<'a> Rows<'a> {
         Ok(())
     }
 
-    /// Moves row `id`, which makes no sense, to where nobody reads it. Its tokens stand there as
-    /// in `sealed`, if that is given.
-    pub(crate) fn set_aside(
-        &self,
-        id: i64,
-        why: &str,
-        sealed: Option<&Columns>,
-    ) -> Result<(), Fault> {
+    /// Moves row `id`, which makes no sense, to where nobody reads it; returns its number there.
+    pub(crate) fn set_aside(&self, id: i64, why: &str) -> Result<i64, Fault> {
         self.connection.prepare_cached(SET_ASIDE)?.execute(params![id, why])?;
-        if let Some(sealed) = sealed {
-            self.connection.prepare_cached(SEAL_ASIDE)?.execute(params![
-                self.connection.last_insert_rowid(),
-                sealed.access_token.as_str(),
-                sealed.refresh_token.as_str(),
-                sealed.rest,
-            ])?;
-        }
-        self.delete(id)
+        let number = self.connection.last_insert_rowid();
+        self.delete(id)?;
+        Ok(number)
     }
 
-    /// The tokens of row `id` as they stand there.
-    pub(crate) fn raw_tokens(&self, id: i64) -> Result<(Vec<u8>, Vec<u8>), Fault> {
-        let mut query = self.connection.prepare_cached(RAW_TOKENS)?;
-        Ok(query.query_row([id], |row| Ok((row.get(0)?, row.get(1)?)))?)
+    /// Everything that was set aside.
+    pub(crate) fn numbers_aside(&self) -> Result<Vec<i64>, Fault> {
+        let mut query = self.connection.prepare(NUMBERS_ASIDE)?;
+        let numbers = query.query_map([], |row| row.get(0))?;
+        Ok(numbers.collect::<Result<_, _>>()?)
+    }
+
+    /// The row that was set aside under `number`, and what stands in place of its tokens.
+    pub(crate) fn raw_aside(&self, number: i64) -> Result<(i64, Vec<u8>, Vec<u8>), Fault> {
+        let mut query = self.connection.prepare_cached(RAW_ASIDE)?;
+        Ok(query.query_row([number], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?)
+    }
+
+    /// Has the tokens that were set aside under `number` stand there as in `sealed`.
+    pub(crate) fn seal_aside(&self, number: i64, sealed: &Columns) -> Result<(), Fault> {
+        self.connection.prepare_cached(SEAL_ASIDE)?.execute(params![
+            number,
+            sealed.access_token.as_str(),
+            sealed.refresh_token.as_str(),
+            sealed.rest,
+        ])?;
+        Ok(())
+    }
+
+    /// Whether the indices are there that statements name; an error if they are not.
+    pub(crate) fn check_indices(&self) -> rusqlite::Result<()> {
+        [PURGE, DUE, UNSETTLED, OPEN_INTENTS]
+            .iter()
+            .try_for_each(|sql| self.connection.prepare(sql).map(drop))
     }
 }
 
@@ -256,9 +270,10 @@ pub(crate) fn ended(
 ) -> rusqlite::Result<Option<(Ended, Timestamp)>> {
     let mut query = connection.prepare_cached(ENDED)?;
     let note = query.query_row([device.to_string()], |row| {
-        let reason = EndReason::from_code(row.get(0)?).unwrap_or(EndReason::Expired);
+        // A note that makes no sense still says that the session ended.
+        let reason = row.get(0).ok().and_then(EndReason::from_code).unwrap_or(EndReason::Expired);
         let verifier = row.get(1).map_or(Verifier::NOBODY, Verifier::from_bytes);
-        Ok((Ended { reason, verifier }, Timestamp::from_unix_micros(row.get(2)?)))
+        Ok((Ended { reason, verifier }, instant(row, 2)?.unwrap_or_default()))
     });
     note.optional()
 }
@@ -272,7 +287,7 @@ const BY_DEVICE: &str = concat!(selected!(), "WHERE ", canonical_device!(), " = 
 const BY_EMAIL: &str = concat!(selected!(), "WHERE email = ?1 COLLATE NOCASE");
 const UNSETTLED: &str =
     concat!(selected!(), "INDEXED BY tokenkeep_unsettled WHERE ", unsettled!(), " LIMIT ?1");
-const BELOW: &str = concat!(selected!(), "WHERE id < ?1 ORDER BY id DESC LIMIT ?2");
+const DOWN_FROM: &str = concat!(selected!(), "WHERE id <= ?1 ORDER BY id DESC LIMIT ?2");
 const ENDED: &str = "SELECT reason, verifier, forget_at FROM tokenkeep_ended WHERE device_id = ?1";
 const INSERT: &str = "INSERT INTO user_auth_credentials (device_id, email, token_type,
     access_token, access_expiry, refresh_token, refresh_expiry, rest, written, last_seen_at,
@@ -321,5 +336,7 @@ const SET_ASIDE: &str = "INSERT INTO tokenkeep_set_aside (id, why, device_id, em
     refresh_token, rest FROM user_auth_credentials WHERE id = ?1";
 const SEAL_ASIDE: &str = "UPDATE tokenkeep_set_aside
     SET access_token = ?2, refresh_token = ?3, rest = ?4 WHERE number = ?1";
-const RAW_TOKENS: &str = "SELECT CAST(coalesce(access_token, '') AS BLOB),
-    CAST(coalesce(refresh_token, '') AS BLOB) FROM user_auth_credentials WHERE id = ?1";
+const NUMBERS_ASIDE: &str = "SELECT number FROM tokenkeep_set_aside";
+const RAW_ASIDE: &str = "SELECT CAST(coalesce(id, 0) AS INTEGER),
+    CAST(coalesce(access_token, '') AS BLOB), CAST(coalesce(refresh_token, '') AS BLOB)
+    FROM tokenkeep_set_aside WHERE number = ?1";

@@ -61,7 +61,6 @@ const OURS: &str = "
         verifier BLOB NOT NULL,
         forget_at INTEGER NOT NULL
     ) WITHOUT ROWID;
-    CREATE INDEX tokenkeep_ended_by_end ON tokenkeep_ended (forget_at);
     CREATE TABLE tokenkeep_set_aside (
         number INTEGER NOT NULL PRIMARY KEY,
         why TEXT NOT NULL,
@@ -71,16 +70,17 @@ const OURS: &str = "
 ";
 
 /// They come last: the rows of the original application may contradict them until they are
-/// taken over.
+/// taken over. Whoever makes the table anew, as its migrations do, loses them.
 const INDICES: &str = concat!(
-    "CREATE UNIQUE INDEX tokenkeep_by_device ON user_auth_credentials (",
+    "CREATE UNIQUE INDEX IF NOT EXISTS tokenkeep_by_device ON user_auth_credentials (",
     canonical_device!(),
     ");
-    CREATE INDEX tokenkeep_by_email ON user_auth_credentials (email COLLATE NOCASE);
-    CREATE INDEX tokenkeep_by_death ON user_auth_credentials (dies_at);
-    CREATE INDEX tokenkeep_by_intent ON user_auth_credentials (leased_until)
+    CREATE INDEX IF NOT EXISTS tokenkeep_by_email ON user_auth_credentials (email COLLATE NOCASE);
+    CREATE INDEX IF NOT EXISTS tokenkeep_ended_by_end ON tokenkeep_ended (forget_at);
+    CREATE INDEX IF NOT EXISTS tokenkeep_by_death ON user_auth_credentials (dies_at);
+    CREATE INDEX IF NOT EXISTS tokenkeep_by_intent ON user_auth_credentials (leased_until)
         WHERE holder IS NOT NULL;
-    CREATE INDEX tokenkeep_unsettled ON user_auth_credentials (id) WHERE ",
+    CREATE INDEX IF NOT EXISTS tokenkeep_unsettled ON user_auth_credentials (id) WHERE ",
     unsettled!(),
     ";"
 );
@@ -120,7 +120,7 @@ pub(crate) fn add_ours(connection: &Connection) -> rusqlite::Result<()> {
     connection.execute_batch(OURS)
 }
 
-/// Makes the indices.
+/// Makes the indices that are missing.
 pub(crate) fn add_indices(connection: &Connection) -> rusqlite::Result<()> {
     connection.execute_batch(INDICES)
 }

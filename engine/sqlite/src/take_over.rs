@@ -25,15 +25,23 @@ pub(crate) struct Taken {
 
 /// Takes every row over. Of the rows of one device the newest that makes sense counts.
 pub(crate) fn everything(rows: &Rows<'_>, now: Timestamp) -> Result<Taken, Fault> {
-    let (mut taken, mut devices, mut below) = (Taken::default(), HashSet::new(), i64::MAX);
-    loop {
-        let step = rows.below(below, STEP)?;
-        let Some(last) = step.last() else { return Ok(taken) };
-        below = last.id;
+    let (mut taken, mut devices, mut next) = (Taken::default(), HashSet::new(), Some(i64::MAX));
+    while let Some(first) = next {
+        let step = rows.down_from(first, STEP)?;
+        next = step.last().and_then(|last| last.id.checked_sub(1));
         for found in step {
             take(rows, &found, &mut devices, &mut taken, now)?;
         }
     }
+    Ok(taken)
+}
+
+/// Seals the tokens of what was set aside while nothing was sealed.
+pub(crate) fn seal_set_aside(rows: &Rows<'_>) -> Result<(), Fault> {
+    for number in rows.numbers_aside()? {
+        seal_aside(rows, number)?;
+    }
+    Ok(())
 }
 
 /// Takes over at most so many rows that the original application wrote since; returns whether
@@ -69,25 +77,34 @@ fn take(
         }
     };
     taken.set_aside += 1;
-    let sealed = if rows.form.is_shared() { None } else { Some(sealed_tokens(rows, found.id)?) };
-    rows.set_aside(found.id, why, sealed.as_ref())
+    let number = rows.set_aside(found.id, why)?;
+    if rows.form.is_shared() { Ok(()) } else { seal_aside(rows, number) }
 }
 
-/// The tokens of row `id`, whatever they are, sealed as those of a record that nobody has.
-fn sealed_tokens(rows: &Rows<'_>, id: i64) -> Result<Columns, Fault> {
+/// Seals the tokens of what was set aside under `number`, whatever they are.
+fn seal_aside(rows: &Rows<'_>, number: i64) -> Result<(), Fault> {
+    let (id, access, refresh) = rows.raw_aside(number)?;
+    rows.seal_aside(number, &sealed_tokens(rows, id, (&access, &refresh))?)
+}
+
+/// Seals what stood in row `id` in place of tokens, as those of a record that nobody has.
+fn sealed_tokens(
+    rows: &Rows<'_>,
+    id: i64,
+    (access, refresh): (&[u8], &[u8]),
+) -> Result<Columns, Fault> {
     let device = DeviceId::from_bytes(u128::from(id.unsigned_abs()).to_be_bytes());
     let malformed = Fault::malformed(device);
-    let (access, refresh) = rows.raw_tokens(id)?;
     let record = TokenRecord {
         device_id: device,
         version: Version::FIRST,
         verifier: Verifier::NOBODY,
         email: "set-aside@localhost".parse::<Email>().map_err(|_| malformed())?,
         token_type: TokenType::default(),
-        access_token: AccessToken::new(printable(&access)).map_err(|_| malformed())?,
+        access_token: AccessToken::new(printable(access)).map_err(|_| malformed())?,
         access_issued_at: Timestamp::default(),
         access_expires_at: Timestamp::default(),
-        refresh_token: RefreshToken::new(printable(&refresh)).map_err(|_| malformed())?,
+        refresh_token: RefreshToken::new(printable(refresh)).map_err(|_| malformed())?,
         refresh_expires_at: Timestamp::default(),
         created_at: Timestamp::default(),
         last_seen_at: Timestamp::default(),

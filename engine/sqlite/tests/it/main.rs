@@ -14,6 +14,7 @@ mod child;
 mod conformance;
 mod crash;
 mod failures;
+mod hostile;
 mod opening;
 mod original;
 mod races;
