@@ -118,7 +118,7 @@ impl Server {
             .spawn()?;
         let ring = child.stdin.as_mut().context("the server has no input")?;
         // In one line: a ring has several.
-        writeln!(ring, "{}", redis.ring.to_text().replace('\n', " "))?;
+        writeln!(ring, "{}", redis.ring.to_text().replace('\n', "\t"))?;
         let mut line = String::new();
         let output = child.stdout.as_mut().context("the server has no output")?;
         BufReader::new(output).read_line(&mut line)?;
@@ -143,7 +143,7 @@ pub fn serve_child(url: &str) -> Result<()> {
     let mut input = std::io::stdin().lock();
     let mut ring = String::new();
     input.read_line(&mut ring)?;
-    let ring = KeyRing::parse(&ring.trim().replace(' ', "\n"))?;
+    let ring = KeyRing::parse(&ring.trim().replace('\t', "\n"))?;
     let runtime = runtime();
     let address = runtime.block_on(async {
         let store = connect(url, ring).await?;
