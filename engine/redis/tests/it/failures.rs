@@ -11,7 +11,7 @@ use tokenkeep_core::{
 };
 use tokenkeep_redis::{Fault, RedisStore};
 
-use crate::server::{Cluster, Server};
+use crate::server::{Cluster, Minded, Server};
 use crate::support::{ADA, ada, fault, log_in, login, now, open};
 
 const SHORT: Duration = Duration::from_millis(300);
@@ -159,6 +159,20 @@ async fn write(store: RedisStore, number: u8, stop: Arc<AtomicBool>) -> (Acknowl
         }
     }
     (acknowledged, email)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_failover_the_sentinels_are_asked_again() {
+    let minded = Minded::start().await;
+    let store = open(minded.settings()).await;
+    let record = log_in(&store, ADA).await;
+    minded.replicates(&record.device_id.to_string()).await;
+    minded.fail_over().await;
+    recovers(&store).await;
+    assert!(store.get(record.device_id, now()).await.unwrap().live().is_some());
+    log_in(&store, ADA).await;
+    let listed = store.devices_of(&ada(), now()).await.unwrap();
+    assert_eq!(listed.len(), 2, "the index was replicated before the record");
 }
 
 #[tokio::test(flavor = "multi_thread")]
