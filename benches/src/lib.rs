@@ -1,10 +1,13 @@
 //! Fixtures of the benches: records of 1.2 KB, many writers at once, and the peers.
 
+#![recursion_limit = "256"] // the flow over the redis driver nests futures deeply
+
 pub mod compare;
 mod entry;
 pub mod load;
 pub mod peers;
 pub mod scale;
+pub mod stores;
 
 pub use entry::Entry;
 

@@ -10,7 +10,7 @@ pub mod lmdb;
 pub mod map;
 pub mod redb;
 pub mod redis;
-mod redis_server;
+pub(crate) mod redis_server;
 #[cfg(feature = "rocksdb")]
 pub mod rocksdb;
 pub mod row;

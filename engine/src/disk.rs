@@ -17,7 +17,7 @@ use redb::{
 
 pub(crate) use overlay::Overlay;
 use snapshot::Headers;
-pub(crate) use snapshot::{Row, Snapshot, read_list};
+pub(crate) use snapshot::{Row, Snapshot};
 #[cfg(any(test, feature = "testing"))]
 pub(crate) use snapshot::{corrupted, find};
 
@@ -48,6 +48,14 @@ pub(crate) trait CustomMedium: Send + Sync {
     fn open(&self, builder: &mut Builder) -> Result<Database, DatabaseError>;
     /// Opens the database without a change to the medium.
     fn open_overlaid(&self, builder: &mut Builder) -> Result<Database, DatabaseError>;
+}
+
+/// What becomes of an overlay if the file cannot be opened for writing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Overlaid {
+    Keep,
+    /// It failed to read, and does not read any more.
+    Renew,
 }
 
 impl Medium {
@@ -116,8 +124,8 @@ impl Disk {
     }
 
     /// Closes the database and opens it anew. If it cannot be opened for writing, what it holds is
-    /// read all the same.
-    pub(crate) fn reopen(&self) -> Result<(), DatabaseError> {
+    /// read all the same, through the overlay that there may be or another one.
+    pub(crate) fn reopen(&self, overlaid: Overlaid) -> Result<(), DatabaseError> {
         let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
         // The lock on the file must be given up before it can be taken; an overlay has none.
         if !self.is_overlaid.load(Ordering::Acquire) {
@@ -131,7 +139,8 @@ impl Disk {
                 Ok(())
             }
             Err(error) => {
-                *database = database.take().or_else(|| guarded(|| self.open_overlaid()).ok());
+                let there = database.take().filter(|_| overlaid == Overlaid::Keep);
+                *database = there.or_else(|| guarded(|| self.open_overlaid()).ok());
                 Err(error)
             }
         };

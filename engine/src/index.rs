@@ -17,6 +17,9 @@ pub(crate) use lists::Lists;
 use slot::Outline;
 pub(crate) use slot::{EndedSlot, LiveSlot, Slot};
 
+/// What is known of each device. Ids are drawn at random by us, so a quick hash will do.
+pub(crate) type Slots = papaya::HashMap<DeviceId, Slot, foldhash::fast::RandomState>;
+
 /// Everything that is known without reading the disk.
 ///
 /// `slots` is read without a lock. `lists` is what concerns several devices at once; whoever
@@ -24,7 +27,7 @@ pub(crate) use slot::{EndedSlot, LiveSlot, Slot};
 /// but for the cached records.
 #[derive(Debug)]
 pub(crate) struct Index {
-    slots: papaya::HashMap<DeviceId, Slot>,
+    slots: Slots,
     lists: RwLock<Lists>,
     cache: Cache,
     hasher: RandomState,
@@ -33,7 +36,7 @@ pub(crate) struct Index {
 impl Index {
     pub(crate) fn new(cache_bytes: usize) -> Self {
         Self {
-            slots: papaya::HashMap::new(),
+            slots: Slots::default(),
             lists: RwLock::default(),
             cache: Cache::new(cache_bytes),
             hasher: RandomState::new(),
@@ -67,9 +70,17 @@ impl Index {
         }
     }
 
-    /// Fills the index of a store that is opened.
-    pub(crate) fn load(&self) -> Loading<'_> {
-        Loading { index: self, slots: self.slots.pin() }
+    /// The slots, for whoever fills the index of a store that is opened.
+    pub(crate) fn slots(&self) -> &Slots {
+        &self.slots
+    }
+
+    /// Makes the lists of slots that were filled in; so much is in the file. In one go, it is far
+    /// cheaper than keeping them in line with each slot.
+    pub(crate) fn make_lists(&self, size: Size) {
+        let slots = self.slots.pin();
+        let outlines = slots.iter().map(|(device, slot)| (*device, slot.outline()));
+        *self.publish().lists_mut() = Lists::of(outlines, size);
     }
 
     /// Every device with a slot.
@@ -148,32 +159,6 @@ impl Index {
 /// Measured with a million devices, one or three of each user: 172 to 182 allocated, 192 to 200
 /// resident.
 const BYTES_PER_DEVICE: u64 = 190;
-
-/// An index that is filled for the first time. Its lists are made at the end, in one go: that is
-/// far cheaper than keeping them in line with each slot.
-pub(crate) struct Loading<'a> {
-    index: &'a Index,
-    slots: papaya::HashMapRef<'a, DeviceId, Slot, RandomState, papaya::LocalGuard<'a>>,
-}
-
-impl Loading<'_> {
-    /// A copy of the slot of `device`.
-    pub(crate) fn slot(&self, device: DeviceId) -> Option<Slot> {
-        self.slots.get(&device).cloned()
-    }
-
-    /// Puts a slot in place of what is there.
-    pub(crate) fn put(&self, device: DeviceId, slot: Slot) {
-        let second = Lists::second_of(&slot);
-        self.slots.insert(device, slot.queued_at(second));
-    }
-
-    /// Makes the lists; so much is in the file.
-    pub(crate) fn finish(self, size: Size) {
-        let slots = self.slots.iter().map(|(device, slot)| (*device, slot.outline()));
-        *self.index.publish().lists_mut() = Lists::of(slots, size);
-    }
-}
 
 /// The index while it is changed.
 #[derive(Debug)]

@@ -76,6 +76,7 @@
 //!   which records are cached.
 //! - What expired is destroyed by a clock that cannot leap.
 
+mod backup;
 mod block;
 mod blocking;
 mod clock_guard;
@@ -97,6 +98,7 @@ mod writer;
 pub use tokenkeep_core as core;
 pub use tokenkeep_core::*;
 
+pub use backup::{BackupError, BackupProgress};
 pub use blocking::Blocking;
 pub use engine::{Engine, Figures};
 pub use open::OpenError;

@@ -69,18 +69,21 @@ impl Meta {
 
     /// Reads the meta row of the file `path`.
     pub(crate) fn read(database: &impl ReadableDatabase, path: &Path) -> Result<Self, OpenError> {
-        Self::find(database).map_err(|error| OpenError::storage(path, error))?
+        Self::find(database, path).map_err(|error| OpenError::storage(path, error))?
     }
 
-    fn find(database: &impl ReadableDatabase) -> Result<Result<Self, OpenError>, redb::Error> {
+    fn find(
+        database: &impl ReadableDatabase,
+        path: &Path,
+    ) -> Result<Result<Self, OpenError>, redb::Error> {
         let transaction = database.begin_read()?;
         let table = match transaction.open_table(META) {
             Err(TableError::Storage(error)) => return Err(error.into()),
-            Err(_) => return Ok(Err(OpenError::Foreign)),
+            Err(_) => return Ok(Err(OpenError::foreign(path))),
             Ok(table) => table,
         };
-        let Some(row) = table.get(ROW)? else { return Ok(Err(OpenError::Foreign)) };
-        let meta = Self::decode(row.value());
+        let Some(row) = table.get(ROW)? else { return Ok(Err(OpenError::foreign(path))) };
+        let meta = Self::decode(row.value(), path);
         if meta.is_ok() {
             transaction.open_table(HEADERS)?;
             transaction.open_table(BODIES)?;
@@ -111,18 +114,20 @@ impl Meta {
         bytes
     }
 
-    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, OpenError> {
+    pub(crate) fn decode(bytes: &[u8], path: &Path) -> Result<Self, OpenError> {
         match bytes.first() {
-            None => return Err(OpenError::damaged("the meta row is empty")),
-            Some(&format) if format > FORMAT => return Err(OpenError::NewerFormat { format }),
+            None => return Err(OpenError::damaged(path, "the meta row is empty")),
+            Some(&format) if format > FORMAT => {
+                return Err(OpenError::NewerFormat { path: path.to_owned(), format });
+            }
             Some(_) => {}
         }
         let (fields, sum) = bytes.split_last_chunk::<8>().unwrap_or((bytes, &[0; 8]));
         if checksum(fields) != *sum {
-            return Err(OpenError::damaged("the meta row is damaged"));
+            return Err(OpenError::damaged(path, "the meta row is damaged"));
         }
         let (_, store, active, checks): Fields = wincode::deserialize_exact(fields)
-            .map_err(|_| OpenError::damaged("the meta row is malformed"))?;
+            .map_err(|_| OpenError::damaged(path, "the meta row is malformed"))?;
         Ok(Self { store: StoreId::from_bytes(store), active: KeyId::from_bytes(active), checks })
     }
 }

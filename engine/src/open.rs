@@ -58,7 +58,7 @@ pub(crate) fn medium(medium: Medium, options: &Options) -> Result<Opened, OpenEr
     let disk = open_disk(medium, None, options, options.verify)?;
     disk.with(|database| {
         if database_is_empty(database)? {
-            let drawn = || StoreId::random().map_err(|error| std::io::Error::other(error));
+            let drawn = || StoreId::random().map_err(std::io::Error::other);
             let store = options.store.map_or_else(drawn, Ok).map_err(redb::Error::Io)?;
             Meta::fresh(store, &ring).write(database)?;
         }
@@ -75,6 +75,7 @@ fn open(
     verify: bool,
     ring: KeyRing,
 ) -> Result<Opened, OpenError> {
+    let path = medium.path().to_owned();
     // redb trusts a file that was closed properly, and may panic if it was changed since.
     let attempt = std::panic::AssertUnwindSafe(|| {
         if let Medium::File(path) = &medium {
@@ -85,7 +86,7 @@ fn open(
         finish(disk, options, ring)
     });
     std::panic::catch_unwind(attempt)
-        .unwrap_or_else(|_| Err(OpenError::damaged("the file makes no sense")))
+        .unwrap_or_else(|_| Err(OpenError::damaged(&path, "the file makes no sense")))
 }
 
 /// Refuses what does not fit before the file is opened for writing, which changes it a little

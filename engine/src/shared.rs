@@ -45,6 +45,12 @@ impl Failure {
     pub(crate) fn new(cause: impl Error + Send + Sync + 'static) -> Self {
         Self(Arc::new(cause))
     }
+
+    /// Whether a page makes no sense. The handle still reads the others, and opening the file
+    /// anew would be refused.
+    pub(crate) fn is_damage(&self) -> bool {
+        matches!(self.0.downcast_ref(), Some(redb::Error::Corrupted(_)))
+    }
 }
 
 impl From<Failure> for StoreError {

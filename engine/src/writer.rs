@@ -8,6 +8,7 @@ mod left_behind;
 mod reclaim;
 mod recover;
 mod repair;
+mod scan;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -41,6 +42,8 @@ pub(crate) struct Writer {
     unflushed_since: Option<Duration>,
     /// A commit failed, and the index was not brought in line with the file since.
     out_of_line: bool,
+    /// A damaged page keeps the file from being written; see [`Writer::stay`].
+    is_damaged: bool,
     /// How long to wait before the next attempt to write again.
     patience: Duration,
     /// Speaks when the next attempt is due.
@@ -66,6 +69,7 @@ impl Writer {
             more_to_forget: false,
             unflushed_since: None,
             out_of_line: false,
+            is_damaged: false,
             patience: FIRST_PATIENCE,
             retry: crossbeam_channel::never(),
         }

@@ -13,6 +13,7 @@ use crate::login_attempts::LoginAttempts;
 use crate::reply::RequestId;
 use crate::service_access::ServiceAccess;
 use crate::settings::ServerSettings;
+use crate::upkeep::Upkeep;
 
 /// What the handlers share. One for the life of a server.
 pub struct App<S, I> {
@@ -20,6 +21,8 @@ pub struct App<S, I> {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) keys: Arc<dyn ServiceAccess>,
     pub(crate) settings: ServerSettings,
+    /// What can be done to the store while it is used, if anything.
+    pub(crate) upkeep: Option<Arc<dyn Upkeep>>,
     pub(crate) cookie: DeviceCookie,
     pub(crate) attempts: LoginAttempts,
     pub(crate) gateway: Gateway,
@@ -57,11 +60,19 @@ impl<S: TokenStore, I: Issuer> App<S, I> {
             lifecycle: Lifecycle::default(),
             started: clock.now().as_unix_micros(),
             requests: AtomicU64::new(0),
+            upkeep: None,
             sessions,
             clock,
             keys,
             settings,
         })
+    }
+
+    /// Lets services order long work on the store.
+    #[must_use]
+    pub fn with_upkeep(mut self, upkeep: Arc<dyn Upkeep>) -> Self {
+        self.upkeep = Some(upkeep);
+        self
     }
 
     /// A name for the next request.

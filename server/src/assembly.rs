@@ -3,62 +3,23 @@
 use std::io;
 use std::num::NonZeroUsize;
 use std::os::unix::fs::DirBuilderExt as _;
-use std::sync::Arc;
 use std::time::Duration;
 
-use tokenkeep::{Durability, Engine, OpenError, Options};
-use tokenkeep_core::keyring::InvalidKeyRing;
-use tokenkeep_core::{KeyRing, SystemClock, sessions};
+use tokenkeep_core::sessions;
 
-use crate::config::{self, Config, CookieShape, KeyRingSource, StoreSettings};
+use crate::config::{self, Config, CookieShape, StoreSettings};
 use crate::settings::{
     ConnectionLimits, CookiePolicy, GatewayLimits, LoginLimits, Proxy, Rate, RequestLimits,
     SameSite, ServerSettings,
 };
+use crate::store::{self, AnyStore, StoreFailure};
 
-/// Why the store of these settings was not opened.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum StoreFailure {
-    /// The key ring of the environment is not one.
-    #[error("TOKENKEEP_KEY_RING is not a key ring")]
-    KeyRing(#[source] InvalidKeyRing),
-    /// The store in the data directory was not opened.
-    #[error("the store in {directory} was not opened")]
-    Open {
-        /// The data directory.
-        directory: String,
-        /// Why not.
-        #[source]
-        cause: OpenError,
-    },
-}
-
-/// Opens the embedded store.
+/// Opens the store of the settings, or makes it.
 ///
 /// # Errors
 /// [`StoreFailure`]; nothing was changed on the disk.
-pub fn open_store(config: &Config) -> Result<Engine, StoreFailure> {
-    let store = &config.store;
-    let durability = match store.durability {
-        config::Durability::Immediate => Durability::Immediate,
-        config::Durability::Interval(every) => Durability::Interval(every),
-    };
-    let options = Options::new()
-        .clock(Arc::new(SystemClock::new()))
-        .cache_bytes(store.cache_bytes)
-        .durability(durability)
-        .garbage(u8::try_from(store.garbage_share).unwrap_or(100), GARBAGE_ROWS);
-    let options = match config.key_ring() {
-        KeyRingSource::File(path) => options.key_file(path),
-        KeyRingSource::Text(text) => {
-            options.key_ring(KeyRing::parse(text.expose()).map_err(StoreFailure::KeyRing)?)
-        }
-    };
-    Engine::open(&store.data_dir, options).map_err(|cause| StoreFailure::Open {
-        directory: store.data_dir.display().to_string(),
-        cause,
-    })
+pub async fn open_store(config: &Config) -> Result<AnyStore, StoreFailure> {
+    store::open_configured(config).await
 }
 
 /// Makes the data directory, for its owner only.
@@ -164,6 +125,3 @@ fn proxy(settings: &config::ProxySettings) -> Proxy {
         strip_prefix: settings.strip_prefix,
     }
 }
-
-/// Fewer rows than these are not worth reclaiming.
-const GARBAGE_ROWS: u64 = 1024;

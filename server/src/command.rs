@@ -2,14 +2,23 @@
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command talks to its user")]
 
+pub(crate) mod address;
 pub(crate) mod admin;
+pub(crate) mod backup;
 pub(crate) mod compact;
 pub(crate) mod demo;
 pub(crate) mod devices;
+mod exit_code;
+pub(crate) mod export;
+pub(crate) mod import;
 pub(crate) mod keys;
 pub(crate) mod log;
+pub(crate) mod migrate;
+mod progress;
+pub(crate) mod restore;
 pub(crate) mod serve;
 pub(crate) mod stats;
+mod task;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -46,9 +55,34 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
+    /// What was asked for makes no sense.
+    pub(crate) fn arguments(cause: impl Into<anyhow::Error>) -> Self {
+        Self { code: exit_code::ARGUMENTS, cause: cause.into() }
+    }
+
+    /// What was given to read is damaged, or something else.
+    pub(crate) fn bad_data(cause: impl Into<anyhow::Error>) -> Self {
+        Self { code: exit_code::BAD_DATA, cause: cause.into() }
+    }
+
+    /// A file cannot be made.
+    pub(crate) fn cannot_create(cause: impl Into<anyhow::Error>) -> Self {
+        Self { code: exit_code::CANNOT_CREATE, cause: cause.into() }
+    }
+
+    /// The operating system could not read or write.
+    pub(crate) fn io(cause: impl Into<anyhow::Error>) -> Self {
+        Self { code: exit_code::IO, cause: cause.into() }
+    }
+
+    /// What was given to read is not there.
+    pub(crate) fn no_input(cause: impl Into<anyhow::Error>) -> Self {
+        Self { code: exit_code::NO_INPUT, cause: cause.into() }
+    }
+
     /// Something that is needed is not there: the store is in use, a port is taken.
     pub(crate) fn unavailable(cause: impl Into<anyhow::Error>) -> Self {
-        Self { code: 69, cause: cause.into() }
+        Self { code: exit_code::UNAVAILABLE, cause: cause.into() }
     }
 
     /// Prints one line and gives the exit code.
@@ -60,7 +94,7 @@ impl Failure {
 
 impl From<ConfigError> for Failure {
     fn from(cause: ConfigError) -> Self {
-        Self { code: 78, cause: cause.into() }
+        Self { code: exit_code::SETTINGS, cause: cause.into() }
     }
 }
 

@@ -9,6 +9,7 @@ mod check;
 pub mod duration;
 mod environment;
 mod gateway;
+mod kind;
 mod limits;
 mod off;
 mod original;
@@ -26,6 +27,7 @@ use serde::{Deserialize, Serialize};
 
 pub use auth_server::{AuthServerKind, AuthServerSettings, RotationKind};
 pub use gateway::GatewaySettings;
+pub use kind::{PasswordText, RedisSettings, SqliteSettings, StoreKind, UnknownKind};
 pub use limits::LimitSettings;
 pub use place::Place;
 pub use proxy::ProxySettings;
@@ -134,7 +136,11 @@ impl Config {
     #[must_use]
     pub fn effective(&self) -> String {
         let settings = toml::to_string(self).unwrap_or_default();
-        format!("# The key ring comes from {}.\n{settings}", self.key_ring())
+        let password = match self.store.redis.password {
+            Some(_) => "# store.redis.password is set, and not shown.\n",
+            None => "",
+        };
+        format!("# The key ring comes from {}.\n{password}{settings}", self.key_ring())
     }
 }
 

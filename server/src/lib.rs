@@ -16,6 +16,7 @@ pub mod demo;
 mod failure;
 mod gateway;
 mod login_attempts;
+pub mod moving;
 mod reply;
 mod routes;
 mod same_site;
@@ -24,9 +25,11 @@ mod service_access;
 pub mod service_key;
 pub mod settings;
 mod sign_in;
+pub mod store;
 mod surface;
 #[cfg(feature = "testing")]
 pub mod testing;
+pub mod upkeep;
 
 pub use app::App;
 pub use gateway::GatewayError;

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use command::{Failure, devices, keys, log, serve};
+use command::{Failure, backup, devices, export, import, keys, log, migrate, restore, serve};
 
 /// Keeps the tokens of logged-in devices, refreshes them, and forgets them when they are dead.
 #[derive(Debug, Parser)]
@@ -40,6 +40,16 @@ enum Command {
     Stats(command::admin::Target),
     /// Gives the space of ended sessions back to the file system. The server must not run.
     Compact,
+    /// Writes all sessions into a file of JSON lines, tokens sealed.
+    Export(export::Arguments),
+    /// Takes the sessions of an export over.
+    Import(import::Arguments),
+    /// Moves all sessions to another store.
+    Migrate(migrate::Arguments),
+    /// Copies the store into a file, served from or not.
+    Backup(backup::Arguments),
+    /// Brings a backup back. The server must not run; what a newer store knows wins.
+    Restore(restore::Arguments),
     /// Reads the settings, says what is wrong with them, and prints what would count.
     CheckConfig,
 }
@@ -63,10 +73,15 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
     let config = settings.read()?;
     log::start(&config.log)?;
     match arguments.command {
-        Command::Serve(arguments) => serve::run(config, &arguments),
+        Command::Serve(arguments) => serve::run(settings, config, &arguments),
         Command::Keys(command) => keys::run(&config, command),
         Command::Devices(command) => devices::run(&config, command),
         Command::Stats(target) => command::stats::run(&config, &target),
+        Command::Export(arguments) => export::run(&config, &arguments),
+        Command::Import(arguments) => import::run(&config, &arguments),
+        Command::Migrate(arguments) => migrate::run(&config, &arguments),
+        Command::Backup(arguments) => backup::run(&config, arguments),
+        Command::Restore(arguments) => restore::run(&config, &arguments),
         Command::Compact => command::compact::run(&config),
         Command::Demo(_) | Command::CheckConfig => Ok(()),
     }

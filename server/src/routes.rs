@@ -8,6 +8,7 @@ mod health;
 mod login;
 mod logout;
 pub(crate) mod session;
+mod task;
 mod token;
 
 use std::sync::Arc;
@@ -55,6 +56,8 @@ pub(crate) fn table<S: TokenStore, I: Issuer>(app: &Arc<App<S, I>>) -> Table {
         .or(admin_stats(app))
         .unify()
         .or(admin_events(app))
+        .unify()
+        .or(admin_task(app))
         .unify()
         .boxed();
     let all = browsers.or(services).unify().or(health(app)).unify();
@@ -200,6 +203,21 @@ fn admin_events<S: TokenStore, I: Issuer>(app: &Arc<App<S, I>>) -> Route {
         .boxed()
 }
 
+/// POST, GET and DELETE /v1/admin/task
+fn admin_task<S: TokenStore, I: Issuer>(app: &Arc<App<S, I>>) -> Route {
+    let all = warp::path!("v1" / "admin" / "task").and(with(app)).and(caller());
+    let begin = warp::post().and(all.clone()).and(warp::body::bytes()).then(task::begin);
+    let state = warp::get().and(all.clone()).then(task::state);
+    let call_off = warp::delete().and(all).then(task::call_off);
+    let begin = begin.map(warp::Reply::into_response);
+    begin
+        .or(state.map(warp::Reply::into_response))
+        .unify()
+        .or(call_off.map(warp::Reply::into_response))
+        .unify()
+        .boxed()
+}
+
 /// GET /livez and GET /readyz
 fn health<S: TokenStore, I: Issuer>(app: &Arc<App<S, I>>) -> Route {
     let live = warp::path!("livez").and(warp::get()).then(health::live);
@@ -218,6 +236,7 @@ pub(crate) fn methods_at(path: &str) -> Option<&'static str> {
         // They do not end, so their heads come with the first event.
         wire::EVENTS | wire::ADMIN_EVENTS => Some("GET"),
         wire::DEVICES | wire::ADMIN_DEVICES => Some("GET, HEAD, DELETE"),
+        wire::ADMIN_TASK => Some("GET, HEAD, POST, DELETE"),
         _ => {
             let device = path.strip_prefix(wire::DEVICES)?.strip_prefix('/')?;
             (!device.is_empty() && !device.contains('/')).then_some("PATCH, DELETE")
@@ -232,7 +251,14 @@ pub(crate) fn is_health(path: &str) -> bool {
 
 /// Whether a path is for programs with a service key, which no browser sends by itself.
 pub(crate) fn is_for_services(path: &str) -> bool {
-    matches!(path, wire::TOKEN | wire::ADMIN_DEVICES | wire::ADMIN_STATS | wire::ADMIN_EVENTS)
+    matches!(
+        path,
+        wire::TOKEN
+            | wire::ADMIN_DEVICES
+            | wire::ADMIN_STATS
+            | wire::ADMIN_EVENTS
+            | wire::ADMIN_TASK
+    )
 }
 
 /// Whether the paths that begin with `segment` are ours, and never an upstream's.

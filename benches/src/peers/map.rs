@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
+use foldhash::fast::RandomState;
 use papaya::HashMap;
 use tokenkeep::{DeviceId, TokenRecord};
 
@@ -13,13 +14,13 @@ use crate::{Entry, device};
 
 /// A handle of the map.
 #[derive(Clone, Debug)]
-pub struct Map(Arc<HashMap<DeviceId, Arc<TokenRecord>>>);
+pub struct Map(Arc<HashMap<DeviceId, Arc<TokenRecord>, RandomState>>);
 
 impl Peer for Map {
     type Client = Self;
 
     fn create(_directory: &Path) -> Result<Self> {
-        Ok(Self(Arc::new(HashMap::new())))
+        Ok(Self(Arc::new(HashMap::default())))
     }
 
     fn client(&self) -> Result<Self> {

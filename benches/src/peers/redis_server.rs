@@ -9,15 +9,15 @@ use anyhow::{Context as _, Result, bail};
 
 /// A server that runs.
 #[derive(Debug)]
-pub(super) struct RedisServer {
+pub(crate) struct RedisServer {
     child: Child,
     /// Where it listens.
-    pub(super) port: u16,
+    pub(crate) port: u16,
 }
 
 impl RedisServer {
     /// Starts a server in `directory` and waits until it takes connections.
-    pub(super) fn start(directory: &Path) -> Result<Self> {
+    pub(crate) fn start(directory: &Path) -> Result<Self> {
         // Redis cannot choose a port itself. One that was free can be taken before Redis has it.
         for _ in 0..ATTEMPTS {
             let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();

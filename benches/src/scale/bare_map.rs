@@ -7,14 +7,14 @@ use tokenkeep::{DeviceId, Engine, TokenRecord};
 
 use crate::{NOW, device};
 
-/// A map of devices to records, as the engine's index is at its heart.
+/// A map of devices to records, of the kind and with the hasher that the engine's index has.
 #[derive(Debug)]
-pub(super) struct BareMap(papaya::HashMap<DeviceId, Arc<TokenRecord>>);
+pub(super) struct BareMap(papaya::HashMap<DeviceId, Arc<TokenRecord>, foldhash::fast::RandomState>);
 
 impl BareMap {
     /// A map with copies of the first `records` records of `engine`.
     pub(super) fn of(engine: &Engine, records: u64) -> anyhow::Result<Self> {
-        let map = papaya::HashMap::new();
+        let map = papaya::HashMap::default();
         for number in 0..records {
             let record = engine.blocking().get(device(number), NOW)?.live();
             // A copy, so that the two share no memory.

@@ -30,6 +30,9 @@ pub const ADMIN_STATS: &str = "/v1/admin/stats";
 /// `GET`: numbered stream of ended and changed devices.
 pub const ADMIN_EVENTS: &str = "/v1/admin/events";
 
+/// `POST`, `GET`, `DELETE`: long work on the store of a running server.
+pub const ADMIN_TASK: &str = "/v1/admin/task";
+
 /// Header that carries a device credential from a service.
 pub const CREDENTIAL_HEADER: &str = "x-device-credential";
 /// Header that names a request in answers and in the log.
@@ -236,6 +239,50 @@ pub struct StatsBody {
     pub refreshes_failed: u64,
     /// Logins since the start.
     pub logins: u64,
+}
+
+/// Long work that is ordered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum TaskOrder {
+    /// A backup in the server's own directory of backups.
+    Backup {
+        /// The name of its file.
+        name: String,
+    },
+    /// A move of all sessions to another store.
+    Move {
+        /// Where to: `store.move_to` of the server's settings, to confirm it.
+        to: String,
+    },
+}
+
+/// Long work that is under way, or over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskBody {
+    /// What it is: `backup` or `move`.
+    pub kind: String,
+    /// How it stands.
+    pub state: TaskState,
+    /// What is being done.
+    pub phase: String,
+    /// How much of it is done.
+    pub done: u64,
+    /// What came of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+}
+
+/// How long work stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TaskState {
+    /// It is under way.
+    Running,
+    /// It is done.
+    Done,
+    /// It did not come about; nothing was changed.
+    Failed,
 }
 
 /// Data of a server-sent event.

@@ -2,7 +2,7 @@
 
 use std::borrow::Borrow;
 use std::iter::FusedIterator;
-use std::ops::RangeBounds;
+use std::ops::{RangeBounds, RangeInclusive};
 use std::sync::RwLockReadGuard;
 
 use redb::{
@@ -39,6 +39,19 @@ impl Snapshot<'_> {
     pub(crate) fn header(&self, seq: u64) -> Result<Option<Vec<u8>>, redb::Error> {
         Ok(find(&self.headers.0, seq)?)
     }
+
+    /// The bodies of the block `number`, if it has any.
+    pub(crate) fn bodies(&self, number: u64) -> Result<Option<Vec<u8>>, StorageError> {
+        read_list(&self.bodies, number)
+    }
+
+    /// Whether the pages can be read that dropping the bodies of these blocks touches.
+    pub(crate) fn check_bodies_around(
+        &self,
+        blocks: RangeInclusive<u64>,
+    ) -> Result<(), StorageError> {
+        check_around(&self.bodies, blocks)
+    }
 }
 
 /// The entry of the row `seq` in one of its block's lists, if it is there.
@@ -55,12 +68,51 @@ pub(crate) fn find(
 }
 
 /// One of the lists of the block `number`, if it is there.
-pub(crate) fn read_list(
+fn read_list(
     table: &impl ReadableTable<u64, &'static [u8]>,
     number: u64,
 ) -> Result<Option<Vec<u8>>, StorageError> {
     guarded(|| Ok(table.get(number)?.map(|list| list.value().to_vec())))
 }
+
+/// Whether the pages of these blocks and those beside them can be read: what is left of a page may
+/// be merged with the page beside it.
+fn check_around(
+    table: &ReadOnlyTable<u64, &'static [u8]>,
+    blocks: RangeInclusive<u64>,
+) -> Result<(), StorageError> {
+    guarded(|| {
+        look_over_a_page(table.range(..*blocks.start())?.rev())?;
+        for block in table.range(blocks.clone())? {
+            look_at(&block?);
+        }
+        look_over_a_page(table.range(blocks.end() + 1..)?)
+    })
+}
+
+/// Looks at as many blocks as reach beyond the page of the first.
+fn look_over_a_page(
+    blocks: impl Iterator<Item = Result<Found, StorageError>>,
+) -> Result<(), StorageError> {
+    let mut bytes = 0;
+    for block in blocks {
+        bytes += look_at(&block?);
+        if bytes > PAGE {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// The length of a block's list. Where it lies is on the page, too: to be called while a panic is
+/// caught.
+fn look_at((number, list): &Found) -> usize {
+    let (_, list) = (number.value(), list.value());
+    list.len()
+}
+
+/// What redb puts several values on, in bytes.
+const PAGE: usize = 4096;
 
 /// What a block that makes no sense is to whoever reads it.
 pub(crate) fn corrupted(malformed: Malformed) -> StorageError {
@@ -77,6 +129,16 @@ impl Headers {
         range: impl RangeBounds<K>,
     ) -> Result<Blocks, StorageError> {
         guarded(|| self.0.range(range)).map(|blocks| Blocks(Some(blocks)))
+    }
+
+    /// The headers of the block `number`, if it is there.
+    pub(crate) fn list(&self, number: u64) -> Result<Option<Vec<u8>>, StorageError> {
+        read_list(&self.0, number)
+    }
+
+    /// Whether the pages can be read that a change of these blocks touches.
+    pub(crate) fn check_around(&self, blocks: RangeInclusive<u64>) -> Result<(), StorageError> {
+        check_around(&self.0, blocks)
     }
 
     /// The first and the last block, if there are any.
@@ -105,8 +167,7 @@ impl Iterator for Blocks {
         let blocks = self.0.as_mut()?;
         let block = guarded(|| {
             let block = blocks.next().transpose()?;
-            // Where the value lies is on the page, too: look at it while a panic is caught.
-            let _ = block.as_ref().map(|(first, list)| (first.value(), list.value().len()));
+            block.as_ref().map(look_at);
             Ok::<_, StorageError>(block)
         });
         if !matches!(block, Ok(Some(_))) {

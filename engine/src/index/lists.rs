@@ -1,6 +1,7 @@
 //! What concerns several devices at once: users, open intents, the expiry queue, counts.
 
 use std::collections::BTreeSet;
+use std::thread::Builder;
 
 use tokenkeep_core::{DeviceId, Timestamp};
 
@@ -62,11 +63,15 @@ impl Lists {
                 lists.intents.insert(device);
             }
         }
-        users.sort_unstable();
+        std::thread::scope(|scope| {
+            let queue = &mut queue;
+            // If no thread is to be had, the set sorts.
+            let _ = Builder::new().spawn_scoped(scope, || queue.sort_unstable());
+            users.sort_unstable();
+        });
         let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
         lists.counts.devices = count(users.len());
         lists.counts.users = count(users.chunk_by(|(a, _), (b, _)| a == b).count());
-        queue.sort_unstable();
         // A set that is made of what is sorted is filled, not split.
         (lists.users, lists.queue) = (users.into_iter().collect(), queue.into_iter().collect());
         lists

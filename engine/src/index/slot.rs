@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use super::Lists;
 use tokenkeep_core::codec::RecordHeader;
 use tokenkeep_core::{EndReason, RefreshIntent, Timestamp, TokenRecord, Verifier, Version};
 
@@ -172,6 +173,12 @@ impl Slot {
             Self::Live(slot) => slot.dies_at(),
             Self::Ended(slot) => slot.forget_at,
         }
+    }
+
+    /// The same slot, as it stands in an expiry queue that is made of it.
+    pub(crate) fn queued(self) -> Self {
+        let second = Lists::second_of(&self);
+        self.queued_at(second)
     }
 
     /// The same slot, looked at by the expiry queue at `second`.

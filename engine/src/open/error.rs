@@ -25,14 +25,31 @@ pub enum OpenError {
     #[error("the store is in use: end the process that has it open, or open it there only")]
     InUse,
     /// The file was truncated, emptied or changed.
-    #[error("the data file is damaged: keep a copy of it, and restore a backup in its place")]
-    Damaged(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error(
+        "the data file {} is damaged: keep a copy of it, and restore a backup in its place",
+        path.display()
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        cause: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The file is something else than a token store.
-    #[error("the data file is not a token store: choose another directory")]
-    Foreign,
+    #[error("{} is not a token store: choose another directory", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+    },
     /// The file was written by a newer version.
-    #[error("the data file has format {format}: open it with the newer version that wrote it")]
+    #[error(
+        "the data file {} has format {format}: open it with the newer version that wrote it",
+        path.display()
+    )]
     NewerFormat {
+        /// The file.
+        path: PathBuf,
         /// The format of the file.
         format: u8,
     },
@@ -74,22 +91,29 @@ pub enum OpenError {
 }
 
 impl OpenError {
-    pub(crate) fn damaged(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        Self::Damaged(cause.into())
+    pub(crate) fn damaged(
+        path: &Path,
+        cause: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self::Damaged { path: path.to_owned(), cause: cause.into() }
+    }
+
+    pub(crate) fn foreign(path: &Path) -> Self {
+        Self::Foreign { path: path.to_owned() }
     }
 
     /// What redb says of the file `path`: what the operating system refuses is no damage.
     pub(crate) fn storage(path: &Path, error: impl Into<redb::Error>) -> Self {
         match error.into() {
             redb::Error::DatabaseAlreadyOpen | redb::Error::LockProtocolMismatch => Self::InUse,
-            redb::Error::UpgradeRequired(_) => Self::Foreign,
+            redb::Error::UpgradeRequired(_) => Self::foreign(path),
             redb::Error::Io(cause) if !is_about_content(&cause) => {
                 Self::Inaccessible { path: path.to_owned(), cause }
             }
             error @ redb::Error::PreviousIo => {
                 Self::Inaccessible { path: path.to_owned(), cause: io::Error::other(error) }
             }
-            error => Self::damaged(error),
+            error => Self::damaged(path, error),
         }
     }
 

@@ -93,10 +93,10 @@ pub(super) fn check_file(path: &Path) -> Result<u64, OpenError> {
         .read_to_end(&mut start)
         .map_err(OpenError::inaccessible(path))?;
     if start.iter().all(|byte| *byte == 0) {
-        return Err(OpenError::damaged("the file is empty"));
+        return Err(OpenError::damaged(path, "the file is empty"));
     }
     if start != MAGIC {
-        return Err(OpenError::Foreign);
+        return Err(OpenError::foreign(path));
     }
     Ok(length)
 }

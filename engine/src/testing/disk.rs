@@ -37,7 +37,8 @@ struct State {
     writes_left: Option<u64>,
     has_crashed: bool,
     next_sync: Sync,
-    fault: Option<Fault>,
+    /// Of changes, and of reads.
+    faults: (Option<Fault>, Option<Fault>),
     has_failed: bool,
     syncs: u64,
     is_syncing: bool,
@@ -102,14 +103,14 @@ impl Disk {
         self.state().next_sync = Sync::LosesUnseen;
     }
 
-    /// Lets operations fail; the one fault takes the place of the other.
+    /// Lets operations fail; a fault takes the place of the one before that hits the same ones.
     pub fn fail(&self, fault: Fault) {
-        self.state().fault = Some(fault);
+        *self.state().fault(fault.hits) = Some(fault);
     }
 
     /// Lifts what [`Disk::fail`] set.
     pub fn heal(&self) {
-        self.state().fault = None;
+        self.state().faults = (None, None);
     }
 
     /// Whether an operation failed because of [`Disk::fail`].
@@ -188,9 +189,16 @@ impl Disk {
 }
 
 impl State {
+    fn fault(&mut self, hits: Hits) -> &mut Option<Fault> {
+        match hits {
+            Hits::Changes => &mut self.faults.0,
+            Hits::Reads => &mut self.faults.1,
+        }
+    }
+
     /// Whether this operation works.
     fn attempt(&mut self, operation: Hits) -> io::Result<()> {
-        let outcome = Fault::meet(&mut self.fault, operation);
+        let outcome = Fault::meet(self.fault(operation));
         self.has_failed |= outcome.is_err();
         outcome
     }

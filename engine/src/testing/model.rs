@@ -7,6 +7,7 @@ mod call;
 mod comparing;
 mod driver;
 mod input;
+mod known;
 mod operations;
 mod settling;
 mod state;

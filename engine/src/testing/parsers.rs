@@ -1,5 +1,7 @@
 //! The fuzz targets of this crate, with what holds for any bytes.
 
+use std::path::Path;
+
 use tokenkeep_core::Cursor;
 
 use super::run_model;
@@ -24,8 +26,8 @@ pub fn operations(bytes: &[u8]) {
 /// If it does not.
 pub fn meta_row(bytes: &[u8]) {
     for row in [bytes.to_vec(), Meta::with_checksum(bytes.to_vec())] {
-        if let Ok(meta) = Meta::decode(&row) {
-            assert_eq!(Meta::decode(&meta.encode()).ok().as_ref(), Some(&meta));
+        if let Ok(meta) = Meta::decode(&row, Path::new("row")) {
+            assert_eq!(Meta::decode(&meta.encode(), Path::new("row")).ok().as_ref(), Some(&meta));
         }
     }
 }

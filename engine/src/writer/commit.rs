@@ -69,28 +69,26 @@ impl Writer {
         // A damaged page can make redb panic; nobody may wait for ever because of that.
         let attempt = catch_unwind(AssertUnwindSafe(|| {
             append_touches(batch, &touched)?;
+            let step = reclaiming.look(batch, rows).map_err(Failure::new)?;
             let write = |database: &Database| {
                 let mut transaction = database.begin_write()?;
                 transaction.set_durability(durability)?;
-                let step = {
+                {
                     let mut headers = transaction.open_table(HEADERS)?;
                     let mut bodies = transaction.open_table(BODIES)?;
-                    let step = reclaiming.look(batch, &headers, &bodies, rows)?;
                     for block in &batch.blocks {
                         headers.insert(block.number, block.headers.as_slice())?;
                         if let Some(list) = block.bodies() {
                             bodies.insert(block.number, list)?;
                         }
                     }
-                    for number in &reclaiming.passed().blocks {
-                        headers.remove(number)?;
-                        bodies.remove(number)?;
-                    }
-                    for (number, list) in &reclaiming.passed().rewritten {
+                    let passed = reclaiming.passed();
+                    passed.blocks.iter().try_for_each(|n| headers.remove(n).map(drop))?;
+                    passed.bodies.iter().try_for_each(|n| bodies.remove(n).map(drop))?;
+                    for (number, list) in &passed.rewritten {
                         headers.insert(number, list.as_slice())?;
                     }
-                    step
-                };
+                }
                 transaction.commit()?;
                 Ok(step)
             };
@@ -104,10 +102,26 @@ impl Writer {
             }
             Err(failure) => {
                 self.touched = touched;
-                self.fail(&failure);
+                if !failure.is_damage() || !self.is_undone(batch) {
+                    self.fail(&failure);
+                } else if self.reclaiming.is_over() {
+                    self.stay(&failure);
+                } else {
+                    self.reclaiming.end(&shared, &failure);
+                    return self.commit_durably(batch, 0, durability);
+                }
                 Err(failure)
             }
         }
+    }
+
+    /// Whether nothing of a batch that met a damaged page is in the file. If the end of the file
+    /// cannot be read, nothing was put there, either.
+    fn is_undone(&self, batch: &Batch<'_>) -> bool {
+        let Some(first) = batch.blocks.first() else { return true };
+        let list =
+            self.shared.disk.snapshot().and_then(|now| Ok(now.headers.list(first.number)?));
+        matches!(list, Ok(None) | Err(redb::Error::Corrupted(_)))
     }
 
     /// Makes the batch visible; so much was dropped with it.

@@ -6,8 +6,9 @@
 
 use std::collections::BTreeMap;
 
+use redb::Error;
+use tokenkeep_core::DeviceId;
 use tokenkeep_core::codec::Header;
-use tokenkeep_core::{DeviceId, StoreError};
 
 use crate::block::{Block, Entries, Size};
 
@@ -16,27 +17,24 @@ use crate::block::{Block, Entries, Size};
 pub(super) struct LeftBehind {
     /// What it comes to, once it is rewritten.
     pub(super) size: Size,
-    /// The rows, and whose they are, if that can be read.
-    pub(super) rows: BTreeMap<u64, Option<DeviceId>>,
+    /// The rows, and whose they are.
+    pub(super) rows: BTreeMap<u64, DeviceId>,
 }
 
 impl LeftBehind {
-    /// The headers of the block `number` without those of rows that nobody needs; `None` if they
-    /// are not to be had. The rows that stay keep their places.
-    pub(super) fn rewritten(
-        &mut self,
-        number: u64,
-        headers: &[u8],
-    ) -> Result<Option<Vec<u8>>, StoreError> {
-        let Some((last, _)) = self.rows.last_key_value() else { return Ok(None) };
+    /// The headers of the block `number` without those of rows that nobody needs. The rows that
+    /// stay keep their places.
+    pub(super) fn rewritten(&mut self, number: u64, headers: &[u8]) -> Result<Vec<u8>, Error> {
+        let last = self.rows.last_key_value().map_or(0, |(seq, _)| *seq);
+        let corrupted = |error: &dyn std::error::Error| Error::Corrupted(error.to_string());
         let mut kept = Block::new(number);
         let mut size = Size::default();
         for entry in Entries::of(number, headers) {
-            let Ok((seq, bytes)) = entry else { return Ok(None) };
-            if seq > *last {
+            let (seq, bytes) = entry.map_err(|error| corrupted(&error))?;
+            if seq > last {
                 break;
             }
-            let Ok(header) = Header::decode(bytes) else { return Ok(None) };
+            let header = Header::decode(bytes).map_err(|error| corrupted(&error))?;
             if self.rows.contains_key(&seq) {
                 size.add_row(matches!(header, Header::Record(_)));
                 kept.append(bytes, &[]);
@@ -44,11 +42,11 @@ impl LeftBehind {
                 // There is no intent before it: nothing of its device is.
                 let nothing = Header::IntentCleared { device: header.device() };
                 size.add_row(false);
-                kept.append(&nothing.encode().map_err(StoreError::unavailable)?, &[]);
+                kept.append(&nothing.encode().map_err(|error| corrupted(&error))?, &[]);
             }
         }
         self.size = size;
-        Ok(Some(kept.headers))
+        Ok(kept.headers)
     }
 
     /// Rows of it that nobody needs and that stay all the same. A record alone is certain to be

@@ -13,21 +13,30 @@
 //!
 //! A row that cannot be read is left where it is, until its device has ended or has a newer row;
 //! see [`super::left_behind`].
+//!
+//! redb trusts its pages, and a damaged one makes a transaction that writes fail as a whole. So
+//! whatever a step is going to touch is read before, where damage does no harm. A damaged page of
+//! headers ends reclaiming until the store is opened anew: it hides what would have to go first.
+//! Bodies on a damaged page, and beside it, stay when their headers go; nobody asks for them.
+
+mod carrying;
+mod passed;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
-use redb::{Error, ReadableTable};
+use redb::{Error, StorageError};
 use tokenkeep_core::codec::Header;
-use tokenkeep_core::{DeviceId, StoreError, Timestamp};
+use tokenkeep_core::{StoreError, Timestamp};
 
 use super::batch::Batch;
 use super::left_behind::LeftBehind;
 use super::{FORGOTTEN_AT_ONCE, Writer};
 use crate::block::{Entries, Size};
-use crate::disk::read_list;
-use crate::index::Slot;
-use crate::shared::Failure;
+use crate::disk::Snapshot;
+use crate::shared::{Failure, Shared};
+use carrying::{Bodies, carry};
+use passed::Passed;
 
 /// Where reclaiming stands.
 #[derive(Debug, Default)]
@@ -40,17 +49,8 @@ pub(super) struct Reclaiming {
     left_behind: BTreeMap<u64, LeftBehind>,
     /// There is enough garbage.
     is_on: bool,
-}
-
-/// What to drop.
-#[derive(Debug, Default)]
-pub(super) struct Passed {
-    /// Whole blocks.
-    pub(super) blocks: Vec<u64>,
-    /// Headers of blocks that stay for some of their rows.
-    pub(super) rewritten: Vec<(u64, Vec<u8>)>,
-    /// How much that makes.
-    pub(super) size: Size,
+    /// A page of headers is damaged.
+    is_over: bool,
 }
 
 /// What a step came to. It counts when its commit has succeeded.
@@ -60,58 +60,60 @@ pub(super) struct Step {
     passed: Passed,
 }
 
-impl Passed {
-    fn add(&mut self, block: u64, size: Size) {
-        self.blocks.push(block);
-        self.size.add(size);
-    }
-
-    /// Rewrites `block`, so that it holds what is `left` of it.
-    fn rewrite(
-        &mut self,
-        block: u64,
-        headers: &[u8],
-        left: &mut LeftBehind,
-    ) -> Result<(), StoreError> {
-        let mut dropped = left.size;
-        if let Some(list) = left.rewritten(block, headers)? {
-            dropped.subtract(left.size);
-            self.size.add(dropped);
-            self.rewritten.push((block, list));
-        }
-        Ok(())
-    }
-
-    fn is_empty(&self) -> bool {
-        self.blocks.is_empty() && self.rewritten.is_empty()
-    }
-}
-
 impl Reclaiming {
     /// The blocks that the next commit drops.
     pub(super) fn passed(&self) -> &Passed {
         &self.passed
     }
 
-    /// Looks at blocks of about `rows` rows that were there before `batch`, and has it carry the
-    /// rows that are needed.
-    pub(super) fn look(
+    /// Gets ready what the next commit drops, looks at blocks of about `rows` rows that were there
+    /// before `batch`, and has it carry the rows that are needed.
+    pub(super) fn look(&mut self, batch: &mut Batch<'_>, rows: u64) -> Result<Step, Error> {
+        let nothing = Step { next: self.next, passed: Passed::default() };
+        if self.is_over || (rows == 0 && self.passed.is_empty() && self.left_behind.is_empty()) {
+            return Ok(nothing);
+        }
+        let shared = batch.shared;
+        let looked = shared.disk.snapshot().and_then(|snapshot| {
+            self.passed.check(&snapshot)?;
+            self.look_at(batch, &snapshot, rows)
+        });
+        match looked {
+            Err(Error::Corrupted(cause)) => {
+                self.end(shared, &StorageError::Corrupted(cause));
+                Ok(nothing)
+            }
+            looked => looked,
+        }
+    }
+
+    /// Whether it has ended for good.
+    pub(super) fn is_over(&self) -> bool {
+        self.is_over
+    }
+
+    /// Reclaims no more until the store is opened anew.
+    pub(super) fn end(&mut self, shared: &Shared, cause: &(dyn std::error::Error + 'static)) {
+        shared.unreadable.fetch_add(1, Ordering::Relaxed);
+        tracing::error!(cause, "the data file is damaged: no space is reclaimed any more");
+        *self = Self { is_over: true, ..Self::default() };
+    }
+
+    fn look_at(
         &mut self,
         batch: &mut Batch<'_>,
-        headers: &impl ReadableTable<u64, &'static [u8]>,
-        bodies: &impl ReadableTable<u64, &'static [u8]>,
+        snapshot: &Snapshot<'_>,
         rows: u64,
     ) -> Result<Step, Error> {
-        let mut step = Step { next: self.next, passed: self.overtaken(batch, headers)? };
+        let mut step = Step { next: self.next, passed: self.overtaken(batch, snapshot)? };
         let end = batch.shared.next_block.load(Ordering::Acquire).max(self.next);
         let mut looked_at = 0;
-        for block in headers.range(self.next..end)? {
+        for block in snapshot.headers.range(self.next..end)? {
             if looked_at >= rows {
                 return Ok(step);
             }
             let (number, list) = block?;
-            let left = self.carry_rows(batch, bodies, number.value(), list.value());
-            let mut left = left.map_err(unwritten)?;
+            let mut left = self.carry_rows(batch, snapshot, number.value(), list.value())?;
             looked_at += left.size.rows;
             step.next = number.value() + 1;
             if left.rows.is_empty() {
@@ -121,8 +123,7 @@ impl Reclaiming {
                     rows = left.rows.len(),
                     "rows cannot be read; they stay as they are"
                 );
-                let rewrite = step.passed.rewrite(number.value(), list.value(), &mut left);
-                rewrite.map_err(unwritten)?;
+                step.passed.rewrite(number.value(), list.value(), &mut left)?;
                 self.left_behind.insert(number.value(), left);
             }
         }
@@ -134,28 +135,24 @@ impl Reclaiming {
     fn carry_rows(
         &self,
         batch: &mut Batch<'_>,
-        bodies: &impl ReadableTable<u64, &'static [u8]>,
+        snapshot: &Snapshot<'_>,
         number: u64,
         headers: &[u8],
-    ) -> Result<LeftBehind, StoreError> {
+    ) -> Result<LeftBehind, Error> {
         let mut left = LeftBehind::default();
         let known = self.left_behind.get(&number);
-        let mut bodies = Bodies { table: bodies, number, list: None };
+        let mut bodies = Bodies::new(snapshot, number);
         for entry in Entries::of(number, headers) {
-            // Opening refuses a file with a header that cannot be read.
-            let row =
-                entry.ok().and_then(|(seq, bytes)| Some((seq, bytes, Header::decode(bytes).ok()?)));
-            let Some((seq, bytes, header)) = row else {
-                left.rows.insert(u64::MAX, None);
-                continue;
-            };
+            let (seq, bytes) = entry.map_err(corrupted)?;
+            let header = Header::decode(bytes).map_err(corrupted)?;
             let device = header.device();
             left.size.add_row(matches!(header, Header::Record(_)));
             let Some(slot) = batch.slot(device).filter(|slot| slot.needs(seq)) else { continue };
             // What failed a commit once is not tried again.
             let is_known = known.is_some_and(|left| left.rows.contains_key(&seq));
-            if is_known || !carry(batch, &mut bodies, seq, bytes, device, slot)? {
-                left.rows.insert(seq, Some(device));
+            let is_carried = !is_known && carry(batch, &mut bodies, seq, bytes, device, slot)?;
+            if !is_carried {
+                left.rows.insert(seq, device);
             }
         }
         Ok(left)
@@ -181,22 +178,17 @@ impl Reclaiming {
     }
 
     /// Rows that were left behind and are not needed any more.
-    fn overtaken(
-        &mut self,
-        batch: &Batch<'_>,
-        headers: &impl ReadableTable<u64, &'static [u8]>,
-    ) -> Result<Passed, Error> {
+    fn overtaken(&mut self, batch: &Batch<'_>, snapshot: &Snapshot<'_>) -> Result<Passed, Error> {
         let mut passed = Passed::default();
         for (number, left) in self.left_behind.range_mut(..self.next) {
             let before = left.rows.len();
-            left.rows.retain(|seq, device| {
-                device.is_none_or(|device| batch.slot(device).is_some_and(|slot| slot.needs(*seq)))
-            });
+            left.rows
+                .retain(|seq, device| batch.slot(*device).is_some_and(|slot| slot.needs(*seq)));
             if left.rows.is_empty() {
                 passed.add(*number, left.size);
             } else if left.rows.len() < before {
-                let list = read_list(headers, *number)?.unwrap_or_default();
-                passed.rewrite(*number, &list, left).map_err(unwritten)?;
+                let list = snapshot.headers.list(*number)?.unwrap_or_default();
+                passed.rewrite(*number, &list, left)?;
             }
         }
         Ok(passed)
@@ -210,50 +202,9 @@ impl Reclaiming {
     }
 }
 
-/// Appends the needed row `seq` again, and what amends it; false if it cannot be read.
-fn carry(
-    batch: &mut Batch<'_>,
-    bodies: &mut Bodies<'_, impl ReadableTable<u64, &'static [u8]>>,
-    seq: u64,
-    header: &[u8],
-    device: DeviceId,
-    slot: Slot,
-) -> Result<bool, StoreError> {
-    let slot = match slot {
-        // What amends a record is carried with it: the record was left behind.
-        slot if slot.seq() != seq => return Ok(false),
-        Slot::Ended(mut slot) => {
-            slot.seq = batch.append_bytes(header, &[]);
-            Slot::Ended(slot)
-        }
-        Slot::Live(mut slot) => {
-            let Some(body) = bodies.of(seq) else { return Ok(false) };
-            slot.seq = batch.append_bytes(header, body);
-            batch.amend(device, &mut slot)?;
-            Slot::Live(slot)
-        }
-    };
-    batch.stage(device, slot);
-    Ok(true)
-}
-
-/// The bodies of a block, read when the first is asked for.
-struct Bodies<'a, T> {
-    table: &'a T,
-    number: u64,
-    list: Option<Vec<u8>>,
-}
-
-impl<T: ReadableTable<u64, &'static [u8]>> Bodies<'_, T> {
-    /// The body of the row `seq`, if it can be read. If the disk cannot read it, the whole commit
-    /// fails; the next one leaves it alone.
-    fn of(&mut self, seq: u64) -> Option<&[u8]> {
-        let (table, number) = (self.table, self.number);
-        let read = || read_list(table, number).ok().flatten().unwrap_or_default();
-        let list = self.list.get_or_insert_with(read);
-        let body = Entries::of(number, list).find(seq).ok().flatten();
-        body.filter(|body| !body.is_empty())
-    }
+/// What damage of a row of headers is to whoever reads it.
+fn corrupted(error: impl std::error::Error) -> Error {
+    Error::Corrupted(error.to_string())
 }
 
 fn unwritten(error: StoreError) -> Error {
@@ -263,8 +214,7 @@ fn unwritten(error: StoreError) -> Error {
 impl Writer {
     /// How many rows the commit of a batch looks at.
     pub(super) fn rows_to_look_at(&self, appended: u64) -> u64 {
-        let rows = appended.saturating_mul(LOOKED_AT_FOR_EACH).clamp(FEWEST_ROWS, MOST_ROWS);
-        if self.reclaiming.is_on { rows } else { 0 }
+        if self.reclaiming.is_on { rows_for(appended) } else { 0 }
     }
 
     /// Sees whether reclaiming is worth its while.
@@ -277,7 +227,8 @@ impl Writer {
         };
         let options = &self.shared.options;
         let share = weight(counts.size).saturating_mul(options.garbage_percent);
-        self.reclaiming.is_on = garbage.rows >= options.garbage_rows.max(1)
+        self.reclaiming.is_on = !self.reclaiming.is_over
+            && garbage.rows >= options.garbage_rows.max(1)
             && weight(garbage).saturating_mul(100) >= share;
     }
 
@@ -305,10 +256,16 @@ impl Writer {
     /// Drops all garbage and shortens the file.
     pub(super) fn compact(&mut self) -> Result<(), StoreError> {
         self.flush()?;
+        if self.reclaiming.is_over {
+            return Err(StoreError::unavailable(NotReclaimed));
+        }
         let end = self.shared.next_block.load(Ordering::Acquire);
         self.reclaiming.start_over();
         while self.shared.index.lists().counts.garbage() > 0 && self.reclaiming.next < end {
             self.reclaim(MOST_ROWS)?;
+            if self.reclaiming.is_over {
+                return Err(StoreError::unavailable(NotReclaimed));
+            }
         }
         self.reclaim(0)?;
         self.flush()?;
@@ -326,6 +283,17 @@ impl Writer {
     }
 }
 
+/// How many rows a batch that appends so many looks at.
+fn rows_for(appended: u64) -> u64 {
+    let most = MOST_ROWS.max(appended.saturating_mul(AT_LEAST_FOR_EACH));
+    appended.saturating_mul(LOOKED_AT_FOR_EACH).clamp(FEWEST_ROWS, most)
+}
+
+/// A page of headers is damaged.
+#[derive(Debug, thiserror::Error)]
+#[error("the data file is damaged, and no space is reclaimed: restore a backup of it")]
+struct NotReclaimed;
+
 /// What rows take in the file, in sizes of a header.
 const fn weight(size: Size) -> u64 {
     size.rows.saturating_add(size.bodies.saturating_mul(BODY_WEIGHT))
@@ -336,6 +304,22 @@ const BODY_WEIGHT: u64 = 10;
 /// Rows that a batch looks at for each that it appends. The log would have to grow without end
 /// if that were fewer than one for each row of garbage that there is at its head.
 const LOOKED_AT_FOR_EACH: u64 = 3;
+/// So many of them however large the batch is.
+const AT_LEAST_FOR_EACH: u64 = 2;
 const FEWEST_ROWS: u64 = 8;
-/// Rows that one commit looks at, at most.
+/// Rows that one commit looks at, unless it appends about as many.
 const MOST_ROWS: u64 = 2048;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_batch_appends_faster_than_reclaiming_looks() {
+        for appended in [1, 7, 64, 682, 683, 1024, 1025, 4096, 1 << 20] {
+            let rows = rows_for(appended);
+            assert!(rows >= 2 * appended, "{rows} rows for {appended}");
+            assert!(rows <= MOST_ROWS.max(2 * appended), "{rows} rows for {appended}");
+        }
+    }
+}

@@ -4,6 +4,8 @@
 //! dropped the pages, and say yes the second time. Whether the failed commit is in the file is
 //! only known from the file; so the index is brought in line with it. Then a trial write says
 //! whether the disk takes writes again. Until it does, records are read and none is written.
+//!
+//! A damaged page is another matter: redb opens nothing anew that has one. The handle is kept.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -11,7 +13,7 @@ use std::time::Duration;
 use redb::{Database, Durability};
 
 use super::{FIRST_PATIENCE, Writer, recover};
-use crate::disk::META;
+use crate::disk::{META, Overlaid};
 use crate::shared::Failure;
 
 impl Writer {
@@ -28,9 +30,18 @@ impl Writer {
         self.repair();
     }
 
+    /// Notes that a damaged page keeps the file from being written. It is still read: opened anew,
+    /// it would be refused as a whole.
+    pub(super) fn stay(&mut self, failure: &Failure) {
+        tracing::error!(error = failure as &dyn std::error::Error, "the data file is only read");
+        self.shared.set_failure(Some(failure.clone()));
+        self.patience = LONGEST_PATIENCE;
+        self.is_damaged = true;
+    }
+
     /// Opens the file anew if it does not let itself be read.
     pub(super) fn look_after_readers(&mut self) {
-        if self.shared.must_reopen.swap(false, Ordering::AcqRel) && self.shared.failure().is_none()
+        if self.shared.failure().is_none() && self.shared.must_reopen.swap(false, Ordering::AcqRel)
         {
             self.fail(&Failure::new(NotRead));
         }
@@ -38,6 +49,10 @@ impl Writer {
 
     /// Tries to go on after a failure.
     pub(super) fn repair(&mut self) {
+        if self.is_damaged && !self.shared.must_reopen.load(Ordering::Acquire) {
+            return;
+        }
+        self.is_damaged = false;
         match self.attempt() {
             Ok(()) => {
                 tracing::info!("the data file is written again");
@@ -53,12 +68,16 @@ impl Writer {
     }
 
     fn attempt(&mut self) -> Result<(), Failure> {
-        self.shared.disk.reopen().map_err(Failure::new)?;
+        let overlaid = match self.shared.must_reopen.swap(false, Ordering::AcqRel) {
+            true => Overlaid::Renew,
+            false => Overlaid::Keep,
+        };
+        self.shared.disk.reopen(overlaid).map_err(Failure::new)?;
         let trial = self.bring_in_line();
         let trial = trial.and_then(|()| self.shared.disk.write(try_to_write).map_err(Failure::new));
         // A failed trial has made the handle useless for reading, too.
         if trial.is_err()
-            && let Err(error) = self.shared.disk.reopen()
+            && let Err(error) = self.shared.disk.reopen(Overlaid::Renew)
         {
             tracing::error!(error = &error as &dyn std::error::Error, "the file is only read");
         }

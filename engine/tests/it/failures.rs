@@ -217,3 +217,27 @@ fn a_failed_read_is_over_without_a_write() {
     assert!((0..200).any(|_| is_back()), "nobody opened the file anew");
     live(&engine, 1, machine.now);
 }
+
+#[test]
+fn a_failed_read_is_over_while_the_disk_does_not_write_too() {
+    let machine = Machine::new();
+    let engine = machine.open(Options::new().cache_bytes(0).page_cache_bytes(0));
+    log_in(&engine, 1, machine.now);
+    let fault = Fault { hits: Hits::Changes, after: 0, lasts: true, error: DiskError::Io };
+    machine.disk.fail(fault);
+    engine.blocking().insert(login(record(2, machine.now)), machine.now).unwrap_err();
+    live(&engine, 1, machine.now);
+    // The writer, which tries again, may meet the fault first.
+    let fails = || {
+        machine.disk.fail(Fault { hits: Hits::Reads, lasts: false, ..fault });
+        engine.blocking().get(device(1), machine.now).is_err()
+    };
+    assert!((0..100).any(|_| fails()), "nothing is read from the disk");
+    let is_back = || {
+        let (_keep, never) = std::sync::mpsc::channel::<()>();
+        let _ = never.recv_timeout(std::time::Duration::from_millis(100));
+        engine.blocking().get(device(1), machine.now).is_ok()
+    };
+    assert!((0..200).any(|_| is_back()), "nobody opened the file anew");
+    assert!(engine.blocking().check_writable().is_err());
+}

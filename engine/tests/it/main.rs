@@ -10,6 +10,7 @@
 )]
 
 mod at_rest;
+mod backup;
 mod carrying;
 mod clock;
 mod conformance;

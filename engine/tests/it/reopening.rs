@@ -54,6 +54,31 @@ fn a_lease_ends_with_its_process_and_leaves_an_uncertain_intent() {
     assert_eq!(live(&engine, 3, now).refresh_intent, None);
 }
 
+/// Opening reads the log in parts side by side; what belongs together lies in several of them.
+#[test]
+fn rows_amend_a_record_that_lies_far_before_them_in_their_order() {
+    let place = Place::new();
+    let now = place.now();
+    let mut engine = place.open();
+    (0..60).for_each(|n| drop(log_in(&engine, n, now)));
+    for n in 0..60 {
+        engine.blocking().touch(device(n), now + HOUR).unwrap();
+        engine.blocking().lease(device(n), Version::FIRST, holder(1), now + DAY, now).unwrap();
+    }
+    for n in (0..60).step_by(2) {
+        engine.blocking().release(device(n), holder(1), Release::NotSent, now).unwrap();
+    }
+    for _ in 0..10 {
+        drop(engine);
+        engine = place.open();
+        for n in 0..60 {
+            let record = live(&engine, n, now);
+            assert_eq!(record.last_seen_at, now + HOUR, "device {n}");
+            assert_eq!(record.refresh_intent.is_some(), n % 2 == 1, "device {n}");
+        }
+    }
+}
+
 #[test]
 fn an_interval_acknowledges_early_and_a_clean_end_loses_nothing() {
     let place = Place::new();

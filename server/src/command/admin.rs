@@ -1,7 +1,8 @@
 //! Where an administrator's command acts: on the store itself, or on a running server.
 
 use anyhow::{Context as _, anyhow};
-use reqwest::{Method, Url};
+use reqwest::{Method, RequestBuilder, Url};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokenkeep_core::wire::Problem;
 use zeroize::Zeroizing;
@@ -41,8 +42,25 @@ impl RunningServer {
         path: &str,
         query: &[(&str, &str)],
     ) -> Result<T, Failure> {
+        self.carry(self.request(method, path)?.query(query)).await
+    }
+
+    /// Sends one request with a body and reads its answer.
+    pub(crate) async fn send<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, Failure> {
+        self.carry(self.request(method, path)?.json(body)).await
+    }
+
+    fn request(&self, method: Method, path: &str) -> Result<RequestBuilder, Failure> {
         let url = self.base.join(path).context("the address of the server")?;
-        let request = self.client.request(method, url).query(query).bearer_auth(self.key.as_str());
+        Ok(self.client.request(method, url).bearer_auth(self.key.as_str()))
+    }
+
+    async fn carry<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, Failure> {
         let answer = request.send().await.map_err(|error| {
             Failure::unavailable(anyhow!(error.without_url()).context("the server does not answer"))
         })?;

@@ -56,7 +56,9 @@ async fn serve(arguments: &Arguments, data_dir: Option<PathBuf>) -> Result<(), F
             (scratch.path().join("data"), Some(scratch))
         }
     };
-    let server = Server::open(&config(&lives, auth_server, address, data_dir.clone()))?;
+    let config = config(&lives, auth_server, address, data_dir.clone());
+    let again = config.clone();
+    let server = Server::open(&config, Arc::new(move || Some(again.clone()))).await?;
     let stop = stop_signal()?;
     let demo = Demo::new(lives.clone(), Arc::new(SystemClock::new()));
     let granting =

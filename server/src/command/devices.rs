@@ -51,7 +51,7 @@ async fn list(config: &Config, selection: Selection) -> Result<Vec<DeviceBody>, 
         let answer: DevicesBody = server.ask(Method::GET, wire::ADMIN_DEVICES, &query).await?;
         return Ok(answer.devices);
     }
-    let store = assembly::open_store(config).map_err(Failure::unavailable)?;
+    let store = assembly::open_store(config).await?;
     let records = store.devices_of(&email, SystemClock::new().now()).await;
     let records = records.map_err(Failure::unavailable)?;
     Ok(records.iter().map(|record| DeviceBody::new(record, None)).collect())
@@ -65,7 +65,7 @@ async fn end(config: &Config, selection: Selection) -> Result<usize, Failure> {
         let answer: EndedBody = server.ask(Method::DELETE, wire::ADMIN_DEVICES, &query).await?;
         return Ok(answer.ended);
     }
-    let store = assembly::open_store(config).map_err(Failure::unavailable)?;
+    let store = assembly::open_store(config).await?;
     let now = SystemClock::new().now();
     let ended = store.remove_all_of(&email, None, EndReason::EndedByService, now).await;
     Ok(ended.map_err(Failure::unavailable)?.len())

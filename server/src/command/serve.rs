@@ -7,24 +7,37 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow};
 use tokenkeep_core::{Clock, Sessions, SystemClock};
 use tokenkeep_server::central::CentralIssuer;
-use tokenkeep_server::config::Config;
+use tokenkeep_server::config::{Config, StoreKind};
+use tokenkeep_server::moving::Switchable;
 use tokenkeep_server::service_key::ServiceKeys;
+use tokenkeep_server::store::AnyStore;
+use tokenkeep_server::upkeep::{Reread, StoreUpkeep};
 use tokenkeep_server::{App, Listeners, assembly, serve};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Failure, runtime};
+use super::{Failure, Source, runtime};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     /// Where to listen; wins over the settings.
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<SocketAddr>,
+    /// What keeps the records: redb, redis or sqlite; wins over the settings.
+    #[arg(long, value_name = "KIND")]
+    store: Option<StoreKind>,
 }
 
-pub(crate) fn run(mut config: Config, arguments: &Arguments) -> Result<(), Failure> {
+pub(crate) fn run(
+    source: Source,
+    mut config: Config,
+    arguments: &Arguments,
+) -> Result<(), Failure> {
     if let Some(listen) = arguments.listen {
         config.server.listen = listen;
+    }
+    if let Some(kind) = arguments.store {
+        config.store.kind = kind;
     }
     config.check()?;
     for warning in config.warnings() {
@@ -36,31 +49,34 @@ pub(crate) fn run(mut config: Config, arguments: &Arguments) -> Result<(), Failu
             Some(address) => Some(bind(address).await?),
             None => None,
         };
-        let server = Server::open(&config)?;
+        let reread: Reread = Arc::new(move || source.read().ok());
+        let server = Server::open(&config, reread).await?;
         server.run(listener, admin, stop_signal()?).await
     })
 }
 
 /// A server whose store is open.
 pub(crate) struct Server {
-    store: tokenkeep::Engine,
-    sessions: Sessions<tokenkeep::Engine, CentralIssuer>,
-    app: Arc<App<tokenkeep::Engine, CentralIssuer>>,
+    store: Switchable<AnyStore>,
+    sessions: Sessions<Switchable<AnyStore>, CentralIssuer>,
+    app: Arc<App<Switchable<AnyStore>, CentralIssuer>>,
     shutdown_limit: Duration,
 }
 
 impl Server {
-    pub(crate) fn open(config: &Config) -> Result<Self, Failure> {
+    pub(crate) async fn open(config: &Config, reread: Reread) -> Result<Self, Failure> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-        let store = assembly::open_store(config).map_err(Failure::unavailable)?;
+        let store = Switchable::new(assembly::open_store(config).await?);
         let issuer = CentralIssuer::new(config.auth_server.clone()).map_err(anyhow::Error::from)?;
         let flow = assembly::flow_settings(config);
         let sessions = Sessions::new(store.clone(), issuer, Arc::clone(&clock), flow);
         let keys = ServiceKeys::open(config.store.service_keys_file())
             .context("the service keys cannot be read")?;
         let settings = assembly::server_settings(config);
+        let upkeep = StoreUpkeep::new(store.clone(), config.clone(), reread, Arc::clone(&clock));
         let app = App::new(sessions.clone(), clock, Arc::new(keys), settings)
-            .map_err(anyhow::Error::from)?;
+            .map_err(anyhow::Error::from)?
+            .with_upkeep(Arc::new(upkeep));
         let shutdown_limit = config.limits.shutdown_limit;
         Ok(Self { store, sessions, app: Arc::new(app), shutdown_limit })
     }
@@ -89,7 +105,7 @@ impl Server {
 
     /// What was acknowledged is on the disk already; closing makes the next start quick.
     async fn close(&self) -> Result<(), Failure> {
-        self.store.close().await.map_err(Failure::unavailable)
+        self.store.current().close().await.map_err(Failure::unavailable)
     }
 }
 

@@ -36,7 +36,7 @@ async fn counts(config: &Config, target: &Target) -> Result<Vec<(&'static str, u
             ("refreshes under way", stats.refreshes_in_flight),
         ]);
     }
-    let store = assembly::open_store(config).map_err(Failure::unavailable)?;
+    let store = assembly::open_store(config).await?;
     let stats = store.stats(SystemClock::new().now()).await.map_err(Failure::unavailable)?;
     Ok(vec![
         ("devices", stats.devices),

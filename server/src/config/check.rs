@@ -6,7 +6,9 @@ use reqwest::Url;
 use tracing_subscriber::EnvFilter;
 
 use super::server::{OriginFault, check_origin, is_loopback};
-use super::{Config, CookieShape, Durability, ProxySettings, RotationKind, SameSite};
+use crate::store::{Address, RedisAddress};
+
+use super::{Config, CookieShape, Durability, ProxySettings, RotationKind, SameSite, StoreKind};
 
 /// What is wrong with which setting.
 pub(super) struct Wrong {
@@ -47,11 +49,17 @@ pub(super) fn doubts(config: &Config) -> Vec<String> {
         && config.server.cookie_shape() == CookieShape::Secure;
     let bare = config.server.public_origins.is_empty()
         && config.server.cookie_shape() == CookieShape::Loopback;
+    let shared = match config.store.kind {
+        StoreKind::Redb => false,
+        StoreKind::Redis => !config.store.redis.sealing,
+        StoreKind::Sqlite => !config.store.sqlite.sealing,
+    };
     let lossy = matches!(config.store.durability, Durability::Interval(_));
     [
         (plain, "auth_server.base_url is plain http: passwords and tokens cross the network in the clear"),
         (anonymous, "server.public_origins is empty: the cookie needs https in front, and only Sec-Fetch-Site tells other sites apart"),
         (bare, "server.public_origins is empty: the cookie is for plain http on this machine; behind https, name the https origin"),
+        (shared, "sealing is off: whoever reads the store has the tokens of everybody who is logged in"),
         (lossy, "store.durability: a power loss takes the last logins and refreshes with it"),
     ]
     .into_iter()
@@ -224,6 +232,22 @@ fn store_and_session(config: &Config) -> Checked {
         !(5..=95).contains(&store.garbage_share),
         "store.garbage_share",
         "5 to 95 percent is expected",
+    )?;
+    let url = RedisAddress::parse(&store.redis.url).ok();
+    refuse(
+        url.is_none_or(|url| Address::Redis(url).has_password()),
+        "store.redis.url",
+        "an address like \"redis://127.0.0.1:6379\" is expected, the password apart from it",
+    )?;
+    refuse(
+        store.redis.password.is_some() && store.redis.password_file.is_some(),
+        "store.redis.password_file",
+        "store.redis.password is set, too; keep one",
+    )?;
+    refuse(
+        store.move_to.as_ref().is_some_and(Address::is_original),
+        "store.move_to",
+        "a server does not keep its sessions in the original application's data",
     )?;
     refuse(session.leeway_percent > 90, "session.leeway_percent", "0 to 90 is expected")?;
     refuse(

@@ -21,7 +21,8 @@ pub(super) fn lay_over(
     for (name, text) in env.iter().filter(|(name, _)| is_setting(name)) {
         let (section, key) = split(name)?;
         let value = value_of(name, &section, &key, text)?;
-        places.insert(format!("{section}.{key}"), Place::Variable(name.clone()));
+        let path = format!("{section}.{}", key.replace("__", "."));
+        places.insert(path, Place::Variable(name.clone()));
         insert(&mut file, &section, &key, value);
     }
     if let Some(dir) = env.get("STATE_DIRECTORY").and_then(|dirs| dirs.split(':').next())
@@ -94,15 +95,23 @@ fn key_ring(env: &BTreeMap<String, String>) -> Result<KeyRingEnvironment, Config
     Ok(KeyRingEnvironment { given, credential: credential.filter(|path| path.is_file()) })
 }
 
+/// Sets a key; `__` in it leads into a section of the section.
 pub(super) fn insert(table: &mut Table, section: &str, key: &str, value: Value) {
     let entry = table.entry(section).or_insert_with(|| Value::Table(Table::new()));
     if let Value::Table(section) = entry {
-        section.insert(key.to_owned(), value);
+        match key.split_once("__") {
+            Some((inner, key)) => insert(section, inner, key, value),
+            None => drop(section.insert(key.to_owned(), value)),
+        }
     }
 }
 
 pub(super) fn has(table: &Table, section: &str, key: &str) -> bool {
-    table.get(section).is_some_and(|section| section.get(key).is_some())
+    let Some(section) = table.get(section).and_then(Value::as_table) else { return false };
+    match key.split_once("__") {
+        Some((inner, key)) => has(section, inner, key),
+        None => section.contains_key(key),
+    }
 }
 
 pub(super) fn variable(name: &str, problem: String) -> ConfigError {

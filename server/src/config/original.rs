@@ -23,20 +23,41 @@ pub(super) fn fill_in(
             continue;
         }
         let value = read(text).ok_or_else(|| variable(name, "not understood".to_owned()))?;
-        warnings.push(format!("{name} sets {section}.{key}; {own_name} is its name here"));
+        let place = key.replace("__", ".");
+        warnings.push(format!("{name} sets {section}.{place}; {own_name} is its name here"));
         insert(table, section, key, value);
     }
-    if let Some(stack) = env.get("AUTH_DB_STACK") {
-        if stack != "redis" && stack != "sqlite" {
-            return Err(variable("AUTH_DB_STACK", "redis or sqlite is expected".to_owned()));
-        }
-        warnings.push(format!(
-            "AUTH_DB_STACK={stack} has no effect: sessions are kept by the embedded engine in store.data_dir"
-        ));
+    redis_address(table, env, warnings)
+}
+
+/// `REDIS_HOST` and `REDIS_PORT` make one address.
+fn redis_address(
+    table: &mut Table,
+    env: &BTreeMap<String, String>,
+    warnings: &mut Vec<String>,
+) -> Result<(), ConfigError> {
+    let said = |name| env.get(name).map(String::as_str).filter(|text| !text.is_empty());
+    let (host, port) = (said("REDIS_HOST"), said("REDIS_PORT"));
+    if (host.is_none() && port.is_none())
+        || has(table, "store", "redis__url")
+        || env.contains_key("TOKENKEEP_STORE__REDIS__URL")
+    {
+        return Ok(());
     }
-    for name in REDIS.iter().filter(|name| env.contains_key(**name)) {
-        warnings.push(format!("{name} has no effect: sessions are kept by the embedded engine"));
+    let host = host.unwrap_or("localhost");
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte);
+    if !host.bytes().all(is_name) {
+        return Err(variable("REDIS_HOST", "the name of a host is expected".to_owned()));
     }
+    let port: u16 = port
+        .map_or(Ok(6379), str::parse)
+        .map_err(|_| variable("REDIS_PORT", "the number of a port is expected".to_owned()))?;
+    warnings.push(
+        "REDIS_HOST and REDIS_PORT set store.redis.url; TOKENKEEP_STORE__REDIS__URL is its name \
+         here"
+            .to_owned(),
+    );
+    insert(table, "store", "redis__url", format!("redis://{host}:{port}").into());
     Ok(())
 }
 
@@ -47,9 +68,13 @@ const NAMES: &[(&str, &str, &str, Reading)] = &[
     ("ACCESS_TOKEN_LIFETIME", "auth_server", "access_lifetime", minutes),
     ("REFRESH_TOKEN_LIFETIME", "auth_server", "refresh_lifetime", minutes),
     ("INTERNAL_FASTAPI_PORT", "server", "listen", loopback_port),
+    ("AUTH_DB_STACK", "store", "kind", stack),
+    ("REDIS_PASSWORD", "store", "redis__password", |text| Some(text.into())),
 ];
 
-const REDIS: [&str; 3] = ["REDIS_HOST", "REDIS_PORT", "REDIS_PASSWORD"];
+fn stack(text: &str) -> Option<Value> {
+    matches!(text, "redis" | "sqlite").then(|| text.into())
+}
 
 fn minutes(text: &str) -> Option<Value> {
     let minutes: u32 = text.trim().parse().ok()?;

@@ -7,12 +7,16 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
+use super::kind::{RedisSettings, SqliteSettings, StoreKind};
 use super::{duration, off, size};
+use crate::store::Address;
 
 /// `[store]`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct StoreSettings {
+    /// What keeps the records.
+    pub kind: StoreKind,
     /// The directory of all files; `$STATE_DIRECTORY` where it is not set.
     pub data_dir: PathBuf,
     /// Memory for records.
@@ -25,16 +29,27 @@ pub struct StoreSettings {
     /// The key ring's file, if it is not in the data directory.
     #[serde(with = "off")]
     pub key_ring_file: Option<PathBuf>,
+    /// Where `tokenkeep migrate --live` may move a running server to.
+    #[serde(with = "off")]
+    pub move_to: Option<Address>,
+    /// With `kind = "redis"`: where it is.
+    pub redis: RedisSettings,
+    /// With `kind = "sqlite"`: where it is.
+    pub sqlite: SqliteSettings,
 }
 
 impl Default for StoreSettings {
     fn default() -> Self {
         Self {
+            kind: StoreKind::Redb,
             data_dir: "tokenkeep-data".into(),
             cache_bytes: 64 << 20,
             durability: Durability::Immediate,
             garbage_share: 30,
             key_ring_file: None,
+            move_to: None,
+            redis: RedisSettings::default(),
+            sqlite: SqliteSettings::default(),
         }
     }
 }
@@ -44,6 +59,12 @@ impl StoreSettings {
     #[must_use]
     pub fn service_keys_file(&self) -> PathBuf {
         self.data_dir.join("service-keys.json")
+    }
+
+    /// The file of the SQLite store.
+    #[must_use]
+    pub fn sqlite_file(&self) -> PathBuf {
+        self.sqlite.file.clone().unwrap_or_else(|| self.data_dir.join("tokens.sqlite"))
     }
 }
 

@@ -203,6 +203,7 @@ fn the_original_names_fill_the_gaps() {
         ("REFRESH_TOKEN_LIFETIME", "60"),
         ("INTERNAL_FASTAPI_PORT", "9001"),
         ("AUTH_DB_STACK", "redis"),
+        ("REDIS_PORT", "6380"),
         ("REDIS_PASSWORD", "canary"),
     ];
     let config = read("[auth_server]\naccess_lifetime = \"10s\"", &env).unwrap();
@@ -210,14 +211,51 @@ fn the_original_names_fill_the_gaps() {
     assert_eq!(config.auth_server.access_lifetime.as_secs(), 10, "the file goes above");
     assert_eq!(config.auth_server.refresh_lifetime.as_secs(), 3600);
     assert_eq!(config.server.listen.to_string(), "127.0.0.1:9001");
+    assert_eq!(config.store.kind, StoreKind::Redis);
+    assert_eq!(config.store.redis.url, "redis://localhost:6380");
+    assert_eq!(config.store.redis.password, Some(PasswordText::new("canary".to_owned())));
     let warnings = config.warnings().join("\n");
-    for name in ["BASE_URL", "REFRESH_TOKEN_LIFETIME", "AUTH_DB_STACK", "REDIS_PASSWORD"] {
+    for name in ["BASE_URL", "REFRESH_TOKEN_LIFETIME", "AUTH_DB_STACK", "REDIS_PORT"] {
         assert!(warnings.contains(name), "{warnings}");
     }
     assert!(!warnings.contains("canary") && !config.effective().contains("canary"));
-    for (name, bad) in [("AUTH_DB_STACK", "mysql"), ("ACCESS_TOKEN_LIFETIME", "2m")] {
+    for (name, bad) in [
+        ("AUTH_DB_STACK", "mysql"),
+        ("ACCESS_TOKEN_LIFETIME", "2m"),
+        ("REDIS_HOST", "host/?cluster=true"),
+        ("REDIS_PORT", "redis"),
+    ] {
         assert!(read("", &[(name, bad)]).unwrap_err().to_string().contains(name));
     }
+}
+
+#[test]
+fn a_store_is_named_by_sections_and_by_variables() {
+    let file =
+        "[store]\nkind = \"redis\"\nmove_to = \"sqlite:t.db\"\n\n[store.redis]\nprefix = \"a:\"";
+    let env = [("TOKENKEEP_STORE__REDIS__URL", "rediss://redis.example"), ("REDIS_HOST", "other")];
+    let config = read(file, &env).unwrap();
+    assert_eq!(config.store.redis.url, "rediss://redis.example", "our own name goes above");
+    assert_eq!((config.store.redis.prefix.as_str(), config.store.redis.sealing), ("a:", true));
+    assert_eq!(config.store.move_to.as_ref().unwrap().to_string(), "sqlite:t.db");
+    let env = [("TOKENKEEP_STORE__KIND", "sqlite"), ("TOKENKEEP_STORE__SQLITE__FILE", "/t.db")];
+    let config = read("[store]\nkind = \"redis\"", &env).unwrap();
+    assert_eq!(config.store.kind, StoreKind::Sqlite);
+    assert_eq!(config.store.sqlite_file(), Path::new("/t.db"));
+    let unsealed = read("[store]\nkind = \"redis\"\n[store.redis]\nsealing = false", &[]).unwrap();
+    assert!(unsealed.warnings().iter().any(|warning| warning.contains("sealing")));
+    for (file, key) in [
+        ("[store.redis]\nurl = \"redis://:canary@host\"", "store.redis.url"),
+        ("[store.redis]\nurl = \"http://host\"", "store.redis.url"),
+        ("[store.redis]\npassword = \"a\"\npassword_file = \"b\"", "store.redis.password_file"),
+        ("[store]\nmove_to = \"original+sqlite:a\"", "store.move_to"),
+    ] {
+        let file = format!("[auth_server]\nbase_url = \"https://a\"\n{file}");
+        let error = read(&file, &[]).unwrap().check().unwrap_err().to_string();
+        assert!(error.starts_with(key) && !error.contains("canary"), "{error}");
+    }
+    let error = read("[store]\nmove_to = \"redis://:canary@/\"", &[]).unwrap_err().to_string();
+    assert!(!error.contains("canary"), "{error}");
 }
 
 #[test]

@@ -58,13 +58,13 @@ fn rows(table: &str) -> Vec<Vec<String>> {
     lines.map(cells).collect()
 }
 
-fn count(table: &str, name: &str) -> u64 {
+pub fn count(table: &str, name: &str) -> u64 {
     let rows = rows(table);
     rows.iter().find(|row| row[0] == name).expect(name)[1].parse().unwrap()
 }
 
 /// The one line that a command which failed has said; warnings go to the log, as JSON.
-async fn complaint(command: std::process::Command, code: i32) -> String {
+pub async fn complaint(command: std::process::Command, code: i32) -> String {
     let output = output(command).await;
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(code), "{said}");

@@ -3,7 +3,7 @@
 //! `TOKENKEEP_CRASH_ROUNDS` sets the number of kills, `TOKENKEEP_CRASH_SEED` repeats the dice of
 //! a run that failed.
 
-mod worker;
+pub mod worker;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -22,14 +22,14 @@ use crate::world::PATIENCE;
 use worker::{Dice, PASSWORD, Wire, Worker};
 
 /// A data directory, an auth server that survives, and the workers between them.
-struct Site {
-    place: Installation,
-    http: Client,
-    key: String,
-    demo: Demo,
+pub struct Site {
+    pub place: Installation,
+    pub http: Client,
+    pub key: String,
+    pub demo: Demo,
     _auth_server: AuthServer,
-    workers: Vec<Worker>,
-    interrupted: u64,
+    pub workers: Vec<Worker>,
+    pub interrupted: u64,
 }
 
 /// How a server comes to its end.
@@ -41,6 +41,11 @@ enum End {
 
 impl Site {
     async fn new(workers: u64, seed: u64) -> Self {
+        Self::with_settings(workers, seed, "").await
+    }
+
+    /// A site with `more` lines of settings.
+    pub async fn with_settings(workers: u64, seed: u64, more: &str) -> Self {
         let lives = DemoSettings {
             access_lifetime: Duration::from_secs(120),
             refresh_lifetime: Duration::from_secs(3600),
@@ -48,8 +53,8 @@ impl Site {
         };
         let demo = Demo::new(lives, Arc::new(SystemClock::new()));
         let auth_server = AuthServer::start(demo.clone());
-        let place = Installation::new(&auth_server.url(), "");
-        let key = place.key(&["admin:read"]).await;
+        let place = Installation::new(&auth_server.url(), more);
+        let key = place.key(&["admin:read", "admin:write"]).await;
         let workers = (0..workers).map(|number| {
             let email = format!("worker{number}@example.org");
             demo.register(email.parse::<Email>().unwrap(), &Password::new(PASSWORD)).unwrap();
@@ -78,7 +83,7 @@ impl Site {
         server.stop().await;
     }
 
-    async fn check(&mut self, wire: &Wire) {
+    pub async fn check(&mut self, wire: &Wire) {
         // So that every session must show that its refresh token is the last one.
         self.demo.forget_access_tokens();
         let workers = self.workers.drain(..);

@@ -31,6 +31,7 @@ mod ledger;
 mod limits;
 mod login;
 mod logout;
+mod moving;
 mod outage;
 mod process;
 mod seeds;

@@ -66,7 +66,13 @@ impl Installation {
 
     /// Starts a server and waits until it serves.
     pub async fn serve(&self) -> Server {
+        self.serve_with(&[]).await
+    }
+
+    /// Starts a server with these arguments besides.
+    pub async fn serve_with(&self, arguments: &[&str]) -> Server {
         let mut command = self.command(&["serve", "--listen", "127.0.0.1:0"]);
+        command.args(arguments);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let (told, address) = oneshot::channel();

@@ -34,11 +34,9 @@ pub enum DiskError {
 }
 
 impl Fault {
-    /// Whether this operation works; counts it.
-    pub(super) fn meet(fault: &mut Option<Self>, operation: Hits) -> io::Result<()> {
-        let Some(armed) = fault.as_mut().filter(|fault| fault.hits == operation) else {
-            return Ok(());
-        };
+    /// Whether an operation works that it hits; counts it.
+    pub(super) fn meet(fault: &mut Option<Self>) -> io::Result<()> {
+        let Some(armed) = fault else { return Ok(()) };
         if let Some(left) = armed.after.checked_sub(1) {
             armed.after = left;
             return Ok(());

@@ -10,7 +10,8 @@ use tokenkeep_core::{
 
 use super::driver::Driver;
 use super::input::{DEVICES, EMAILS};
-use super::state::{Known, Model};
+use super::known::Known;
+use super::state::Model;
 use crate::testing::check_counts;
 
 impl Driver {
@@ -68,11 +69,26 @@ impl Driver {
         let is_back =
             |device: &DeviceId| !matches!(self.peek(*device), Ok(Lookup::Absent) | Err(_));
         let back: Vec<_> = model.faded.keys().copied().filter(is_back).collect();
-        let found = back.into_iter().filter_map(|device| model.faded.remove_entry(&device));
-        let mut back = Model { devices: found.collect(), ..Model::default() };
-        self.adopt_last_seen(&mut back, |_| true);
-        back.reopen();
-        model.devices.append(&mut back.devices);
+        for device in back {
+            let known = model.faded.remove(&device).unwrap_or_default();
+            let mut read: Vec<_> =
+                known.into_iter().map(|known| self.as_it_is_read(device, known)).collect();
+            let fits = |known: &Known| {
+                let found = self.peek(device);
+                found.is_ok_and(|f| self.is_as_expected(&f, Some(known), self.clock.now()))
+            };
+            let at = read.iter().position(fits).unwrap_or(0);
+            model.devices.extend(read.drain(..).nth(at).map(|known| (device, known)));
+        }
+    }
+
+    /// What is read of a device from the file.
+    fn as_it_is_read(&self, device: DeviceId, known: Known) -> Known {
+        let devices = [(device, known.clone())].into();
+        let mut read = Model { devices, ..Model::default() };
+        self.adopt_last_seen(&mut read, |_| true);
+        read.reopen();
+        read.devices.remove(&device).unwrap_or(known)
     }
 
     /// A record that is dead may have been ended for good: then the engine says so even of a time

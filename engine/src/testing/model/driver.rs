@@ -6,8 +6,9 @@ use std::time::Duration;
 use tokenkeep_core::{Clock as _, KeyRing, ManualClock, StoreError, Timestamp};
 
 use super::input::Input;
+use super::known::Known;
 use super::settling::MOST_DUE;
-use super::state::{ANSWERABLE, Known, Model};
+use super::state::{ANSWERABLE, Model};
 use super::tally::Tally;
 use crate::testing::{Disk, open_on};
 use crate::{Engine, Options};

@@ -4,7 +4,8 @@ use tokenkeep_core::{Clock as _, DeviceId, EndReason, Lookup, StoreError};
 
 use super::call::Call;
 use super::driver::Driver;
-use super::state::{Known, Model, Went};
+use super::known::Known;
+use super::state::{Model, Went};
 
 impl Driver {
     /// Compares answers with the model's. One commit holds all of the calls: they failed together
@@ -48,6 +49,7 @@ impl Driver {
         // That one of them was forgotten explains the answers; another one may have been.
         for device in due {
             if let Some(known) = before.devices.get(&device)
+                && !self.model.gone.contains_key(&device)
                 && matches!(self.peek(device), Ok(Lookup::Absent))
             {
                 self.model.devices.entry(device).or_insert_with(|| known.clone());
@@ -165,18 +167,26 @@ impl Driver {
         let mut attempts = candidates.clone();
         attempts.iter_mut().for_each(|candidate| self.forget(candidate));
         // Rather one that explains everything than one with devices that may be anything.
-        let strictly = attempts.iter().map(|candidate| {
-            (Model { devices: candidate.devices.clone(), ..Model::default() }, candidate)
-        });
-        let leniently = attempts.iter().map(|candidate| (candidate.clone(), candidate));
-        for (attempt, candidate) in strictly.chain(leniently) {
-            match self.difference(&attempt) {
-                None => {
-                    self.model = candidate.clone();
-                    return;
-                }
-                Some(difference) => differences.push(difference),
+        let strictly = attempts
+            .iter()
+            .map(|candidate| Model { devices: candidate.devices.clone(), ..Model::default() });
+        let mut fits = |attempt: Model| match self.difference(&attempt) {
+            None => true,
+            Some(difference) => {
+                differences.push(difference);
+                false
             }
+        };
+        let mut fitting: Vec<_> = strictly.map(&mut fits).collect();
+        if !fitting.contains(&true) {
+            fitting = attempts.iter().cloned().map(&mut fits).collect();
+        }
+        let mut fitting =
+            attempts.into_iter().zip(fitting).filter(|(_, fits)| *fits).map(|(model, _)| model);
+        if let Some(mut model) = fitting.next() {
+            fitting.for_each(|other| model.doubt(&other));
+            self.model = model;
+            return;
         }
         // The writer may have met the power loss while this thread was looking.
         if self.disk.has_crashed() {

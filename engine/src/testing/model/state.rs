@@ -8,41 +8,19 @@ use tokenkeep_core::{
     TokenRecord, Tokens, Version,
 };
 
-/// What the model knows of a device.
-#[derive(Clone, Debug)]
-pub(super) enum Known {
-    Live {
-        record: Box<TokenRecord>,
-        /// The last use that is on the disk for certain.
-        synced_last_seen_at: Timestamp,
-    },
-    Ended {
-        reason: EndReason,
-        forget_at: Timestamp,
-    },
-}
+use super::known::Known;
 
 /// The whole store.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Model {
     pub(super) devices: BTreeMap<DeviceId, Known>,
     /// Devices that were let go of because they were dead for certain. They are not there, until
-    /// the store is opened the next time.
-    pub(super) gone: BTreeMap<DeviceId, Known>,
+    /// the store is opened the next time. After a failure it may be unknown what they were.
+    pub(super) gone: BTreeMap<DeviceId, Vec<Known>>,
     /// Devices that were there and are not to be seen; their ids may be taken, or free again:
     /// rows of them that were still there were found again when the store was opened, and why
     /// a session ended may be forgotten or not.
-    pub(super) faded: BTreeMap<DeviceId, Known>,
-}
-
-impl Known {
-    /// When the engine may let go of it.
-    pub(super) fn due_at(&self) -> Timestamp {
-        match self {
-            Self::Live { record, .. } => record.dies_at(),
-            Self::Ended { forget_at, .. } => *forget_at,
-        }
-    }
+    pub(super) faded: BTreeMap<DeviceId, Vec<Known>>,
 }
 
 /// How an operation went, in one word.
@@ -79,37 +57,26 @@ impl Went {
     }
 }
 
-impl Known {
-    /// What reading it from the file does to it.
-    pub(super) fn reopen(&mut self) {
-        if let Self::Live { record, synced_last_seen_at } = self {
-            *synced_last_seen_at = record.last_seen_at;
-            if let Some(intent) = &mut record.refresh_intent {
-                (intent.leased_until, intent.uncertain) = (Timestamp::default(), true);
-            }
-        }
-    }
-
-    /// A time at which it lived in any case, even if its last use was lost.
-    pub(super) fn alive_at(&self) -> Option<Timestamp> {
-        let Self::Live { record, synced_last_seen_at } = self else { return None };
-        let lost = TokenRecord { last_seen_at: *synced_last_seen_at, ..TokenRecord::clone(record) };
-        Some(lost.dies_at().saturating_sub(Duration::from_micros(1)))
-    }
-
-    /// A device of which only the id is left.
-    pub(super) fn faded() -> Self {
-        Self::Ended { reason: EndReason::Expired, forget_at: Timestamp::default() }
-    }
-}
-
 impl Model {
     /// Lets go of a device.
     pub(super) fn fade(&mut self, device: DeviceId) {
         match self.devices.remove(&device) {
-            Some(known @ Known::Live { .. }) => drop(self.gone.insert(device, known)),
-            Some(known) => drop(self.faded.insert(device, known)),
+            Some(known @ Known::Live { .. }) => drop(self.gone.insert(device, vec![known])),
+            Some(known) => drop(self.faded.insert(device, vec![known])),
             None => {}
+        }
+    }
+
+    /// Takes into account that `other` explains what is seen as well: what is gone may have been
+    /// what it says.
+    pub(super) fn doubt(&mut self, other: &Self) {
+        for (device, known) in &mut self.gone {
+            let gone = other.gone.get(device).into_iter().flatten();
+            for other in gone.chain(other.devices.get(device)) {
+                if !known.iter().any(|known| known.is_like(other)) {
+                    known.push(other.clone());
+                }
+            }
         }
     }
 

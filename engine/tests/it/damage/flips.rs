@@ -78,7 +78,11 @@ impl Closed {
         let manner = Manner { memory: LITTLE, eager: false, verify };
         let engine = match open(&disk, &self.ring, clock, manner) {
             Ok(engine) => engine,
-            Err(OpenError::Damaged(_) | OpenError::Foreign | OpenError::NewerFormat { .. }) => {
+            Err(
+                OpenError::Damaged { .. }
+                | OpenError::Foreign { .. }
+                | OpenError::NewerFormat { .. },
+            ) => {
                 return Effect::Refused { same: disk.bytes() == flipped };
             }
             Err(error) => panic!("bit {bit}: {error:?}"),

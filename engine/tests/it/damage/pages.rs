@@ -109,7 +109,7 @@ fn a_damaged_page_is_an_error_of_opening_never_a_panic() {
         overwrite(&machine, page, filling);
         match machine.try_open(Options::new()) {
             Ok(engine) => drop(engine),
-            Err(OpenError::Damaged(_)) => refused += 1,
+            Err(OpenError::Damaged { .. }) => refused += 1,
             Err(error) => panic!("page {page}: {error:?}"),
         }
     }

@@ -1,0 +1,9 @@
+//! Sessions that move: exports, imports, migrations, backups, and all that can interrupt them.
+
+mod backup;
+mod export;
+mod live;
+mod migrate;
+mod original;
+mod redis;
+mod sessions;
