@@ -11,7 +11,7 @@ use tokenkeep_core::{
 };
 use tokenkeep_redis::{Fault, RedisStore};
 
-use crate::server::{Cluster, Server};
+use crate::server::{Cluster, Minded, Server};
 use crate::support::{ADA, ada, fault, log_in, login, now, open};
 
 const SHORT: Duration = Duration::from_millis(300);
@@ -90,7 +90,9 @@ async fn a_lease_is_not_granted_by_a_redis_that_is_paused() {
     // The call may have been carried out after the pause: then its owner has it, nobody else.
     let lease = |holder| store.lease(record.device_id, Version::FIRST, holder, until, at);
     let LeaseOutcome::Granted(granted) = lease(one).await.unwrap() else { panic!("not granted") };
-    assert!(!granted.refresh_intent.unwrap().uncertain, "the same lease, asked for twice");
+    assert!(!granted.refresh_intent.unwrap().uncertain, "it was asked for in vain at most");
+    let LeaseOutcome::Granted(again) = lease(one).await.unwrap() else { panic!("not granted") };
+    assert!(!again.refresh_intent.unwrap().uncertain, "the same lease, asked for twice");
     assert!(matches!(lease(other).await.unwrap(), LeaseOutcome::Held { .. }));
 }
 
@@ -157,6 +159,20 @@ async fn write(store: RedisStore, number: u8, stop: Arc<AtomicBool>) -> (Acknowl
         }
     }
     (acknowledged, email)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_failover_the_sentinels_are_asked_again() {
+    let minded = Minded::start().await;
+    let store = open(minded.settings()).await;
+    let record = log_in(&store, ADA).await;
+    minded.replicates(&record.device_id.to_string()).await;
+    minded.fail_over().await;
+    recovers(&store).await;
+    assert!(store.get(record.device_id, now()).await.unwrap().live().is_some());
+    log_in(&store, ADA).await;
+    let listed = store.devices_of(&ada(), now()).await.unwrap();
+    assert_eq!(listed.len(), 2, "the index was replicated before the record");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -162,6 +162,79 @@ impl Cluster {
     }
 }
 
+/// A master, its replica, and a sentinel that minds them.
+pub(crate) struct Minded {
+    sentinel: Server,
+    master: Server,
+    replica: Server,
+}
+
+impl Minded {
+    pub(crate) async fn start() -> Self {
+        let master = Server::start().await;
+        let port = master.port.to_string();
+        let replica = Server::start_with(&["--replicaof", "127.0.0.1", &port]).await;
+        let directory = tempfile::tempdir().expect("a directory for the sentinel");
+        let (file, at) = (directory.path().join("sentinel.conf"), free_port());
+        let text = format!(
+            "port {at}\nbind 127.0.0.1\nsentinel monitor minded 127.0.0.1 {port} 1\n\
+             sentinel down-after-milliseconds minded 1000\n"
+        );
+        std::fs::write(&file, text).expect("the sentinel's file");
+        let child = Command::new("redis-server")
+            .arg(&file)
+            .arg("--sentinel")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect(INSTALL);
+        let mut sentinel = Server { child, port: at, directory, arguments: Vec::new() };
+        assert!(sentinel.answers().await, "the sentinel does not start");
+        let minded = Self { sentinel, master, replica };
+        minded.knows("num-slaves\n1").await;
+        minded
+    }
+
+    /// Waits until the sentinel says `what` of the master.
+    async fn knows(&self, what: &str) {
+        for _ in 0..1000 {
+            if self.sentinel.cli(&["SENTINEL", "MASTER", "minded"]).contains(what) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("the sentinel does not say {what}");
+    }
+
+    /// Waits until `key` is on the replica, too.
+    pub(crate) async fn replicates(&self, key: &str) {
+        for _ in 0..1000 {
+            if self.replica.cli(&["EXISTS", key]) == "1" {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("the replica does not follow");
+    }
+
+    /// Makes the replica the master, and the master a replica: until then it takes writes, and
+    /// forgets them.
+    pub(crate) async fn fail_over(&self) {
+        self.sentinel.cli(&["SENTINEL", "FAILOVER", "minded"]);
+        for _ in 0..1000 {
+            if self.master.cli(&["ROLE"]).starts_with("slave") {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("the sentinel does not fail over");
+    }
+
+    pub(crate) fn settings(&self) -> Settings {
+        Settings::sentinel([self.sentinel.url()], "minded")
+    }
+}
+
 fn spawn(port: u16, directory: &TempDir, arguments: &[String]) -> Child {
     Command::new("redis-server")
         .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""])
