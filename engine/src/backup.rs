@@ -6,10 +6,12 @@ use std::path::{Path, PathBuf};
 
 use redb::{
     Builder, Database, ReadOnlyTable, ReadTransaction, ReadableDatabase as _, ReadableTable as _,
-    ReadableTableMetadata as _, TableDefinition,
+    ReadableTableMetadata as _, TableDefinition, TableHandle as _,
 };
 use tokenkeep_core::StoreError;
+use tokenkeep_core::codec::Header;
 
+use crate::block::Entries;
 use crate::command::{Command, Upkeep};
 use crate::disk::{BODIES, HEADERS, META, guarded};
 use crate::engine::Engine;
@@ -86,9 +88,7 @@ fn copy(
     if fs::symlink_metadata(path).is_ok() {
         return Err(BackupError::Exists(path.to_owned()));
     }
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".unfinished");
-    let unfinished = path.with_file_name(name);
+    let unfinished = key_file::unfinished(path).map_err(unwritable)?;
     drop(key_file::create_private(&unfinished).map_err(unwritable)?);
     let written = rows_into(shared, &unfinished, progress).and_then(|()| {
         let publish = || -> io::Result<()> {
@@ -168,17 +168,24 @@ impl Copy<'_> {
     fn table(&mut self, target: &Database, definition: Blocks) -> Result<(), Stop> {
         let table = guarded(|| Ok::<_, redb::Error>(self.rows.open_table(definition)?));
         let table = table.map_err(Stop::Reading)?;
-        let mut next = Some(0);
+        let there = guarded(|| Ok::<_, redb::Error>(table.len()?)).map_err(Stop::Reading)?;
+        let (mut next, mut copied) = (Some(0), 0);
         while let Some(from) = next {
             let blocks = read_some(&table, from).map_err(Stop::Reading)?;
-            next = blocks.last().map(|(number, _)| number + 1);
+            next = blocks.last().and_then(|(number, _)| number.checked_add(1));
+            if definition.name() == HEADERS.name() {
+                check_rows(&blocks).map_err(Stop::Reading)?;
+            }
+            copied += u64::try_from(blocks.len()).unwrap_or(0);
             write_some(target, definition, &blocks).map_err(Stop::Writing)?;
             self.counted.done += u64::try_from(blocks.len()).unwrap_or(0);
             if !(self.progress)(self.counted) {
                 return Err(Stop::CalledOff);
             }
         }
-        Ok(())
+        // A damaged page may well read as one with fewer rows. Without them what has ended would
+        // live in the copy, which nobody could tell from a whole one.
+        if copied == there { Ok(()) } else { Err(Stop::Reading(damaged("rows are missing"))) }
     }
 
     /// Comes last: a file without it is no store.
@@ -223,6 +230,21 @@ fn read_some(
         }
         Ok(blocks)
     })
+}
+
+/// Opening would refuse a copy with a row that makes no sense.
+fn check_rows(blocks: &[(u64, Vec<u8>)]) -> Result<(), redb::Error> {
+    for (number, list) in blocks {
+        for row in Entries::of(*number, list) {
+            let (_, header) = row.map_err(|error| damaged(&error.to_string()))?;
+            Header::decode(header).map_err(|error| damaged(&error.to_string()))?;
+        }
+    }
+    Ok(())
+}
+
+fn damaged(what: &str) -> redb::Error {
+    redb::Error::Corrupted(what.to_owned())
 }
 
 fn write_some(

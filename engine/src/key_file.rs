@@ -163,7 +163,7 @@ fn read(path: &Path) -> io::Result<Zeroizing<String>> {
 }
 
 /// The name that a file has while it is written: nobody else's, for two may be at it at once.
-fn unfinished(path: &Path) -> io::Result<PathBuf> {
+pub(crate) fn unfinished(path: &Path) -> io::Result<PathBuf> {
     let random = StoreId::random().map_err(io::Error::other)?;
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{:032x}.unfinished", u128::from_be_bytes(*random.as_bytes())));

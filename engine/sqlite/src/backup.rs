@@ -1,7 +1,9 @@
 //! A copy of the store while it works.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use tokenkeep_core::StoreId;
 
 use crate::failure::Fault;
 use crate::open::place;
@@ -36,7 +38,7 @@ impl SqliteStore {
             return Err(BackupError::Exists);
         }
         let to = std::path::absolute(to).map_err(BackupError::Inaccessible)?;
-        let unfinished = place::beside(&to, ".unfinished");
+        let unfinished = unfinished(&to).map_err(BackupError::Inaccessible)?;
         let made = self.copy(&unfinished).await.and_then(|()| {
             place::publish(&unfinished, &to).map_err(|error| match error.kind() {
                 io::ErrorKind::AlreadyExists => BackupError::Exists,
@@ -50,7 +52,6 @@ impl SqliteStore {
     }
 
     async fn copy(&self, unfinished: &Path) -> Result<(), BackupError> {
-        place::remove_if_there(unfinished).map_err(BackupError::Inaccessible)?;
         place::create_private(unfinished).map_err(BackupError::Inaccessible)?;
         let name = unfinished.to_str().ok_or_else(|| {
             BackupError::Inaccessible(io::Error::other("the name of the file is not UTF-8"))
@@ -66,4 +67,10 @@ impl SqliteStore {
         .await
         .map_err(BackupError::Store)
     }
+}
+
+/// The name that a copy has while it is written: nobody else's, for two may be at it at once.
+fn unfinished(to: &Path) -> io::Result<PathBuf> {
+    let random = StoreId::random().map_err(io::Error::other)?;
+    Ok(place::beside(to, &format!(".{random}.unfinished")))
 }

@@ -70,3 +70,30 @@ async fn a_backup_replaces_nothing_and_leaves_nothing_half_made() {
     let left: Vec<_> = left.filter(|name| name.to_string_lossy().contains("late")).collect();
     assert!(left.is_empty(), "{left:?}");
 }
+
+/// Copies to one name were written to one file: who had it named first named the other's half.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_backups_to_one_name_one_is_whole_and_the_other_is_refused() {
+    let place = Place::sealed();
+    let store = place.open();
+    for n in 0..50 {
+        log_in(&store, n, "ada@example.org").await;
+    }
+    for round in 0..20 {
+        let to = place.path().join(format!("backup-{round}"));
+        let (one, other) = tokio::join!(
+            tokio::spawn({
+                let (store, to) = (store.clone(), to.clone());
+                async move { store.backup(&to).await }
+            }),
+            tokio::spawn({
+                let (store, to) = (store.clone(), to.clone());
+                async move { store.backup(&to).await }
+            }),
+        );
+        let outcomes = [one.unwrap(), other.unwrap()];
+        let made = outcomes.iter().filter(|made| made.is_ok()).count();
+        let refused = outcomes.iter().filter(|o| matches!(o, Err(BackupError::Exists))).count();
+        assert_eq!((made, refused), (1, 1), "{outcomes:?}");
+    }
+}
