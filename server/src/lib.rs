@@ -17,6 +17,8 @@ mod failure;
 mod gateway;
 mod login_attempts;
 pub mod moving;
+#[cfg(feature = "redis")]
+pub mod relay;
 mod reply;
 mod routes;
 mod same_site;

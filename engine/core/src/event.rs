@@ -1,7 +1,7 @@
 //! What happened to sessions, for whoever listens; never blocks the flow.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::broadcast;
 
@@ -21,6 +21,26 @@ pub struct Event {
     pub device_id: DeviceId,
     /// What happened.
     pub kind: EventKind,
+    /// Where it happened.
+    pub origin: Origin,
+}
+
+/// Where something happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// In the flow that tells of it.
+    Here,
+    /// In another process with the same store, which tells its own listeners and ours.
+    Elsewhere,
+}
+
+/// What a listener hears.
+#[derive(Clone, Debug)]
+pub enum Heard {
+    /// Something happened to a session.
+    Event(Event),
+    /// Events are lost: what is kept of sessions elsewhere has to be read again.
+    Gap,
 }
 
 /// What happened to a session.
@@ -43,7 +63,7 @@ pub enum EventKind {
 #[derive(Debug)]
 pub struct Events {
     log: Mutex<Log>,
-    sender: broadcast::Sender<Event>,
+    sender: broadcast::Sender<Heard>,
 }
 
 #[derive(Debug)]
@@ -65,7 +85,7 @@ pub struct Subscription {
     /// The number of the latest event when listening began; zero before the first.
     pub last: u64,
     /// What happens from here on.
-    pub receiver: broadcast::Receiver<Event>,
+    pub receiver: broadcast::Receiver<Heard>,
 }
 
 impl Events {
@@ -77,27 +97,54 @@ impl Events {
         Self { log, sender: broadcast::Sender::new(KEPT_EVENTS) }
     }
 
-    /// Tells everybody who listens.
+    /// Tells everybody who listens of what happened here.
     pub fn send(&self, at: Timestamp, email: &Email, device_id: DeviceId, kind: EventKind) {
-        let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
-        log.last += 1;
-        let event = Event { number: log.last, at, email: email.clone(), device_id, kind };
-        if log.kept.len() == KEPT_EVENTS {
-            log.kept.pop_front();
+        let (email, origin) = (email.clone(), Origin::Here);
+        self.log().tell(&self.sender, Event { number: 0, at, email, device_id, kind, origin });
+    }
+
+    /// Tells everybody who listens of what another process told. An event gets a number of ours.
+    pub fn pass_on(&self, heard: Heard) {
+        let mut log = self.log();
+        match heard {
+            Heard::Event(event) => {
+                log.tell(&self.sender, Event { origin: Origin::Elsewhere, ..event });
+            }
+            Heard::Gap => {
+                // Nobody may resume over the gap: it takes a number, and nothing before it is kept.
+                log.last += 1;
+                log.kept.clear();
+                let _ = self.sender.send(Heard::Gap);
+            }
         }
-        log.kept.push_back(event.clone());
-        // Under the lock, so that listeners see the numbers in order. No listener is no error.
-        let _ = self.sender.send(event);
     }
 
     /// Listens from here on, or from after event number `after`.
     pub fn subscribe(&self, after: Option<u64>) -> Subscription {
-        let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        let log = self.log();
         let after = after.unwrap_or(log.last);
         let backlog: Vec<Event> = log.kept.iter().filter(|e| e.number > after).cloned().collect();
         let first = backlog.first().map_or(log.last + 1, |event| event.number);
         let gap = after > log.last || first > after + 1;
         Subscription { backlog, gap, last: log.last, receiver: self.sender.subscribe() }
+    }
+
+    fn log(&self) -> MutexGuard<'_, Log> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Log {
+    /// Numbers `event` and hands it over, under the lock: listeners see the numbers in order.
+    fn tell(&mut self, sender: &broadcast::Sender<Heard>, event: Event) {
+        self.last += 1;
+        let event = Event { number: self.last, ..event };
+        if self.kept.len() == KEPT_EVENTS {
+            self.kept.pop_front();
+        }
+        self.kept.push_back(event.clone());
+        // No listener is no error.
+        let _ = sender.send(Heard::Event(event));
     }
 }
 
@@ -151,5 +198,24 @@ mod tests {
         assert!(after(&later, 1003).1, "something may have happened in between");
         send(&later, 6);
         assert_eq!(after(&later, 1003), (vec![2001, 2002, 2003, 2004, 2005, 2006], true));
+    }
+
+    #[test]
+    fn what_another_process_told_is_numbered_here_and_nobody_resumes_over_its_gap() {
+        let events = Events::new(at(1000));
+        let mut listener = events.subscribe(None).receiver;
+        send(&events, 1);
+        let Ok(Heard::Event(own)) = listener.try_recv() else { panic!("an event") };
+        events.pass_on(Heard::Event(Event { number: 7, ..own.clone() }));
+        let Ok(Heard::Event(foreign)) = listener.try_recv() else { panic!("an event") };
+        assert_eq!((own.number, own.origin), (1001, Origin::Here));
+        assert_eq!((foreign.number, foreign.origin), (1002, Origin::Elsewhere));
+        assert_eq!(after(&events, 1001), (vec![1002], false));
+        events.pass_on(Heard::Gap);
+        assert!(matches!(listener.try_recv(), Ok(Heard::Gap)));
+        assert_eq!(after(&events, 1002), (vec![], true));
+        send(&events, 1);
+        assert_eq!(after(&events, 1002), (vec![1004], true));
+        assert_eq!(after(&events, 1003), (vec![1004], false));
     }
 }

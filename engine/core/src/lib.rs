@@ -30,7 +30,7 @@ pub use device::{
 };
 pub use email::{Email, InvalidEmail};
 pub use error::{Error, SharedCause};
-pub use event::{Event, EventKind};
+pub use event::{Event, EventKind, Heard, Origin};
 pub use issuer::{Grant, Issuer, IssuerError, Refusal, Renewal, Rotation};
 pub use keyring::KeyRing;
 pub use record::{

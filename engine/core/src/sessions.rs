@@ -20,7 +20,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
-use crate::event::{Events, Subscription};
+use crate::event::{Events, Heard, Subscription};
 use crate::{Clock, EventKind, Issuer, Timestamp, TokenRecord, TokenStore};
 use breaker::Breaker;
 use flight::Flights;
@@ -167,6 +167,11 @@ impl<S: TokenStore, I: Issuer> Sessions<S, I> {
     #[must_use]
     pub fn subscribe(&self, after: Option<u64>) -> Subscription {
         self.inner.events.subscribe(after)
+    }
+
+    /// Tells the listeners what another process with the same store told.
+    pub fn pass_on(&self, heard: Heard) {
+        self.inner.events.pass_on(heard);
     }
 
     /// What the flow has done so far.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokenkeep_core::{
-    ClientInfo, DeviceId, Email, EndReason, Event, EventKind, StoreError, Timestamp,
+    ClientInfo, DeviceId, Email, EndReason, Event, EventKind, Heard, Origin, StoreError, Timestamp,
 };
 use tokio::sync::mpsc;
 
@@ -11,16 +11,6 @@ use crate::driver::{Driver, Reply};
 use crate::fault::Fault;
 use crate::row::micros;
 use crate::store::RedisStore;
-
-/// What another server told.
-#[derive(Clone, Debug)]
-pub enum Heard {
-    /// Something happened there. The number is that server's own, and what a device said of
-    /// itself when it logged in is in its record only.
-    Event(Event),
-    /// Events are lost: what is kept of sessions elsewhere has to be read again.
-    Gap,
-}
 
 impl RedisStore {
     /// Tells the other servers of `event`. The latest 65 536 or so are kept for those that are
@@ -30,31 +20,32 @@ impl RedisStore {
     /// [`StoreError::Unavailable`] if Redis cannot help; the others then hear nothing of it.
     pub async fn publish(&self, event: &Event) -> Result<(), StoreError> {
         let Some((kind, reason)) = words_of(&event.kind) else { return Ok(()) };
-        let (key, at) = (self.inner.keys.events(), micros(event.at));
         let (number, device) = (event.number.to_string(), event.device_id.to_string());
-        let words = [
-            "XADD",
-            &key,
-            "MAXLEN",
-            "~",
-            KEPT,
-            "*",
-            "by",
-            &self.inner.instance,
-            "number",
-            &number,
-            "at",
-            &at,
-            "email",
-            event.email.as_str(),
-            "device",
-            &device,
-            "kind",
-            kind,
-            "reason",
-            reason,
+        let fields = [
+            ("number", number.as_str()),
+            ("at", &micros(event.at)),
+            ("email", event.email.as_str()),
+            ("device", &device),
+            ("kind", kind),
+            ("reason", reason),
         ];
-        self.inner.driver.command(&words.map(str::as_bytes)).await?;
+        self.append(&fields).await
+    }
+
+    /// Tells the other servers that they were not told of everything that happened here.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] if Redis cannot help; the others then hear nothing of it.
+    pub async fn publish_gap(&self) -> Result<(), StoreError> {
+        self.append(&[("kind", GAP)]).await
+    }
+
+    async fn append(&self, fields: &[(&str, &str)]) -> Result<(), StoreError> {
+        let key = self.inner.keys.events();
+        let mut words = vec!["XADD", &key, "MAXLEN", "~", KEPT, "*", "by", &self.inner.instance];
+        words.extend(fields.iter().flat_map(|(name, value)| [*name, *value]));
+        let words: Vec<&[u8]> = words.into_iter().map(str::as_bytes).collect();
+        self.inner.driver.command(&words).await?;
         Ok(())
     }
 
@@ -139,7 +130,7 @@ impl Listener {
             }
             let fields = entry.at(1);
             if field(fields, "by") != Some(&self.instance) {
-                heard.extend(event_in(fields).map(Heard::Event));
+                heard.extend(heard_in(fields));
             }
         }
         Ok(heard)
@@ -150,6 +141,13 @@ fn field<'a>(fields: &'a Reply, name: &str) -> Option<&'a str> {
     let pair =
         fields.list().chunks(2).find(|pair| pair.first().and_then(Reply::text) == Some(name));
     pair?.get(1)?.text()
+}
+
+fn heard_in(fields: &Reply) -> Option<Heard> {
+    match field(fields, "kind") {
+        Some(GAP) => Some(Heard::Gap),
+        _ => event_in(fields).map(Heard::Event),
+    }
 }
 
 fn event_in(fields: &Reply) -> Option<Event> {
@@ -173,6 +171,7 @@ fn event_in(fields: &Reply) -> Option<Event> {
         email,
         device_id,
         kind,
+        origin: Origin::Elsewhere,
     })
 }
 
@@ -190,6 +189,8 @@ fn words_of(kind: &EventKind) -> Option<(&'static str, &'static str)> {
     Some(words)
 }
 
+/// The kind of an entry that says that others are missing.
+const GAP: &str = "gap";
 const KEPT: &str = "65536";
 const BEFORE_ALL: &str = "0-0";
 const PAUSE: Duration = Duration::from_millis(500);

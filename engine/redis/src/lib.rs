@@ -52,7 +52,6 @@ mod settings;
 mod store;
 mod walking;
 
-pub use events::Heard;
 pub use fault::{Fault, OpenError};
 pub use settings::Settings;
 pub use store::RedisStore;

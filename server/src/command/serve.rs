@@ -9,6 +9,8 @@ use tokenkeep_core::{Clock, Sessions, SystemClock};
 use tokenkeep_server::central::CentralIssuer;
 use tokenkeep_server::config::{Config, StoreKind};
 use tokenkeep_server::moving::Switchable;
+#[cfg(feature = "redis")]
+use tokenkeep_server::relay::Relay;
 use tokenkeep_server::service_key::ServiceKeys;
 use tokenkeep_server::store::AnyStore;
 use tokenkeep_server::upkeep::{Reread, StoreUpkeep};
@@ -61,6 +63,9 @@ pub(crate) struct Server {
     sessions: Sessions<Switchable<AnyStore>, CentralIssuer>,
     app: Arc<App<Switchable<AnyStore>, CentralIssuer>>,
     shutdown_limit: Duration,
+    /// To the other servers on the same Redis.
+    #[cfg(feature = "redis")]
+    relay: Option<Relay>,
 }
 
 impl Server {
@@ -70,6 +75,11 @@ impl Server {
         let issuer = CentralIssuer::new(config.auth_server.clone()).map_err(anyhow::Error::from)?;
         let flow = assembly::flow_settings(config);
         let sessions = Sessions::new(store.clone(), issuer, Arc::clone(&clock), flow);
+        #[cfg(feature = "redis")]
+        let relay = match store.current() {
+            AnyStore::Redis(redis) => Some(Relay::start(&sessions, &redis)),
+            _ => None,
+        };
         let keys = ServiceKeys::open(config.store.service_keys_file())
             .context("the service keys cannot be read")?;
         let settings = assembly::server_settings(config);
@@ -78,7 +88,14 @@ impl Server {
             .map_err(anyhow::Error::from)?
             .with_upkeep(Arc::new(upkeep));
         let shutdown_limit = config.limits.shutdown_limit;
-        Ok(Self { store, sessions, app: Arc::new(app), shutdown_limit })
+        Ok(Self {
+            store,
+            sessions,
+            app: Arc::new(app),
+            shutdown_limit,
+            #[cfg(feature = "redis")]
+            relay,
+        })
     }
 
     /// Serves until `stop` is done, finishes what is under way, and closes the store.
@@ -104,7 +121,11 @@ impl Server {
     }
 
     /// What was acknowledged is on the disk already; closing makes the next start quick.
-    async fn close(&self) -> Result<(), Failure> {
+    async fn close(self) -> Result<(), Failure> {
+        #[cfg(feature = "redis")]
+        if let Some(relay) = self.relay {
+            relay.stop().await;
+        }
         self.store.current().close().await.map_err(Failure::unavailable)
     }
 }

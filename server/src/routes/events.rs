@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokenkeep_core::wire::EventBody;
-use tokenkeep_core::{Credential, DeviceId, Email, Event, EventKind, Issuer, TokenStore};
+use tokenkeep_core::{Credential, DeviceId, Email, Event, EventKind, Heard, Issuer, TokenStore};
 use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
@@ -102,7 +102,7 @@ impl Listener {
 struct Stream<S, I> {
     app: Arc<App<S, I>>,
     listener: Listener,
-    events: broadcast::Receiver<Event>,
+    events: broadcast::Receiver<Heard>,
     place: Place,
 }
 
@@ -159,15 +159,15 @@ impl<S: TokenStore, I: Issuer> Stream<S, I> {
     /// Hands one event over; false if it was the last.
     async fn hand_over(
         &self,
-        received: Result<Event, RecvError>,
+        received: Result<Heard, RecvError>,
         sender: &mpsc::Sender<sse::Event>,
     ) -> bool {
         let (heard, last) = match received {
-            Ok(event) => {
+            Ok(Heard::Event(event)) => {
                 (self.listener.hears(&event, self.app.started), self.listener.ends_with(&event))
             }
-            // The listener was too slow, and events are lost to it.
-            Err(RecvError::Lagged(_)) => (Some(reset()), false),
+            // Events are lost on their way here, or to a listener that was too slow.
+            Ok(Heard::Gap) | Err(RecvError::Lagged(_)) => (Some(reset()), false),
             Err(RecvError::Closed) => (None, true),
         };
         let taken = match heard {

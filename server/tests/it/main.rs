@@ -36,6 +36,7 @@ mod outage;
 mod process;
 mod seeds;
 mod session;
+mod shared_redis;
 mod shutdown;
 mod storm;
 mod token;

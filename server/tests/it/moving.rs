@@ -5,5 +5,5 @@ mod export;
 mod live;
 mod migrate;
 mod original;
-mod redis;
+pub mod redis;
 mod sessions;

@@ -12,8 +12,8 @@ use std::time::Duration;
 use super::{LoggedIn, LoginRequest, Sessions, Settings};
 use crate::testing::{ACCESS_TTL, FakeIssuer, Fault, MemoryStore};
 use crate::{
-    ClientInfo, Credential, EndReason, Error, EventKind, ManualClock, Password, Rotation, Session,
-    Timestamp,
+    ClientInfo, Credential, EndReason, Error, EventKind, Heard, ManualClock, Password, Rotation,
+    Session, Timestamp,
 };
 
 const ADA: &str = "ada@example.org";

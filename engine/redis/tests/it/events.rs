@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use tokenkeep_core::{DeviceId, EndReason, Event, EventKind, KeyRing};
-use tokenkeep_redis::{Heard, RedisStore};
+use tokenkeep_core::{DeviceId, EndReason, Event, EventKind, Heard, KeyRing, Origin};
+use tokenkeep_redis::RedisStore;
 use tokio::sync::mpsc::Receiver;
 
 use crate::server::Server;
@@ -11,7 +11,8 @@ use crate::support::{ada, now};
 
 fn event(number: u64) -> Event {
     let kind = EventKind::LoggedOut(EndReason::EndedByUser);
-    Event { number, at: now(), email: ada(), device_id: DeviceId::from_bytes([1; 16]), kind }
+    let device_id = DeviceId::from_bytes([1; 16]);
+    Event { number, at: now(), email: ada(), device_id, kind, origin: Origin::Here }
 }
 
 /// The number of the next event; none if there is a gap first.
@@ -20,6 +21,7 @@ async fn next(heard: &mut Receiver<Heard>) -> Option<u64> {
     match waited.expect("something is heard").expect("the listener lives") {
         Heard::Event(event) => {
             assert!(matches!(event.kind, EventKind::LoggedOut(EndReason::EndedByUser)));
+            assert_eq!(event.origin, Origin::Elsewhere);
             assert_eq!((event.email, event.device_id), (ada(), DeviceId::from_bytes([1; 16])));
             Some(event.number)
         }
@@ -41,6 +43,8 @@ async fn the_others_hear_of_it_and_nobody_hears_himself() {
     assert_eq!(next(&mut by_other).await, Some(2), "from the beginning of listening on");
     assert_eq!(next(&mut by_other).await, Some(4), "not what it told itself");
     assert_eq!(next(&mut by_one).await, Some(3));
+    other.publish_gap().await.unwrap();
+    assert_eq!(next(&mut by_one).await, None, "the other one lost something");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -13,7 +13,8 @@ use crate::commands::{complaint, count};
 pub struct Redis {
     child: Child,
     port: u16,
-    _directory: TempDir,
+    directory: TempDir,
+    arguments: Vec<String>,
 }
 
 impl Redis {
@@ -23,18 +24,26 @@ impl Redis {
             let port = listener.local_addr().unwrap().port();
             drop(listener);
             let directory = tempfile::tempdir().unwrap();
-            let mut command = Command::new("redis-server");
-            command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""]);
-            command.args(["--appendonly", "yes", "--appendfsync", "always"]);
-            command.arg("--dir").arg(directory.path()).args(arguments);
-            let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-            let child = child.expect("redis-server is installed");
-            let mut redis = Self { child, port, _directory: directory };
+            let arguments = arguments.iter().map(ToString::to_string).collect::<Vec<_>>();
+            let child = spawn(port, &directory, &arguments);
+            let mut redis = Self { child, port, directory, arguments };
             if redis.listens().await {
                 return redis;
             }
         }
         panic!("redis-server does not start");
+    }
+
+    /// Kills the process without a word.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Starts it again on the same port and directory.
+    pub async fn start_again(&mut self) {
+        self.child = spawn(self.port, &self.directory, &self.arguments);
+        assert!(self.listens().await, "redis-server does not start again");
     }
 
     /// Somebody else may have taken the port.
@@ -60,6 +69,15 @@ impl Redis {
         command.args(["-p", &self.port.to_string()]).args(words);
         String::from_utf8(command.output().unwrap().stdout).unwrap()
     }
+}
+
+fn spawn(port: u16, directory: &TempDir, arguments: &[String]) -> Child {
+    let mut command = Command::new("redis-server");
+    command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""]);
+    command.args(["--appendonly", "yes", "--appendfsync", "always"]);
+    command.arg("--dir").arg(directory.path()).args(arguments);
+    let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+    child.expect("redis-server is installed")
 }
 
 impl Drop for Redis {

@@ -95,7 +95,7 @@ async fn a_user_hears_of_logins_and_ends() {
     let second = rig.login(ADA).await;
     rig.sessions.end_device(&second, first.device_id()).await.unwrap();
     let mut heard = Vec::new();
-    while let Ok(event) = listener.try_recv() {
+    while let Ok(Heard::Event(event)) = listener.try_recv() {
         assert_eq!(event.email.as_str(), ADA);
         heard.push((event.device_id, event.kind));
     }
