@@ -120,9 +120,9 @@ fn rows_into(
     let target = guarded(|| Ok(Builder::new().set_cache_size(CACHE_BYTES).create(path)?))
         .map_err(unwritable)?;
     for table in [HEADERS, BODIES] {
-        copy.table(&target, table).map_err(|stop| stop.named(&unreadable, &unwritable))?;
+        copy.table(&target, table).map_err(|stop| stop.named(unreadable, unwritable))?;
     }
-    copy.meta(&target).map_err(|stop| stop.named(&unreadable, &unwritable))?;
+    copy.meta(&target).map_err(|stop| stop.named(unreadable, unwritable))?;
     guarded(|| Ok(target.close()?)).map_err(unwritable)
 }
 
