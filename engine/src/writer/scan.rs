@@ -109,7 +109,8 @@ impl Part<'_> {
         let blocks = self.snapshot.headers.range(self.blocks.clone());
         for block in blocks.map_err(|error| OpenError::storage(path, error))? {
             let (number, list) = block.map_err(|error| OpenError::storage(path, error))?;
-            if number.value() < scanned.next_block || number.value() > *self.blocks.end() {
+            let is_expected = scanned.next_block..=(*self.blocks.end()).min(LAST_BLOCK);
+            if !is_expected.contains(&number.value()) {
                 return Err(OpenError::damaged(path, BlocksMissing));
             }
             scanned.next_block = number.value().saturating_add(1);
@@ -225,6 +226,9 @@ const MOST_RESERVED: usize = 1 << 25;
 /// Blocks that are read by one thread before others could help. Tests, whose stores are small,
 /// are to see several.
 const WORTH_A_THREAD: u64 = if cfg!(any(test, feature = "testing")) { 1 } else { 1000 };
+
+/// Behind it the numbers of rows would begin anew some time. No store comes near it.
+const LAST_BLOCK: u64 = 1 << 48;
 
 /// The rows that were read are not those that were written.
 #[derive(Debug, thiserror::Error)]

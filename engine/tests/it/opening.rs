@@ -366,3 +366,18 @@ fn a_store_that_continues_another_has_its_name() {
     assert!(fs::read(place.file()).unwrap() == before, "the file was changed");
     assert_eq!(named(name).unwrap().id(), name);
 }
+
+/// The rows behind a block with such a number would have had the numbers of the first ones.
+#[test]
+fn a_block_with_a_number_that_nobody_gives_is_refused() {
+    for number in [u64::MAX, 1 << 60] {
+        let place = closed_store();
+        let database = Database::open(place.file()).unwrap();
+        let transaction = database.begin_write().unwrap();
+        transaction.open_table(HEADERS).unwrap().insert(number, [].as_slice()).unwrap();
+        transaction.commit().unwrap();
+        drop(database);
+        let refused = place.try_open();
+        assert!(matches!(refused, Err(OpenError::Damaged { .. })), "{number}: {refused:?}");
+    }
+}
