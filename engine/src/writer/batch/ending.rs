@@ -98,7 +98,7 @@ impl Batch<'_> {
         let snapshot = self.shared.snapshot()?;
         match self.shared.read_verifier(&snapshot, device, slot.seq) {
             Ok(Some(verifier)) => Ok(verifier),
-            Ok(None) | Err(StoreError::Unreadable { .. }) => Ok(Verifier::from_bytes([0; 32])),
+            Ok(None) | Err(StoreError::Unreadable { .. }) => Ok(Verifier::NOBODY),
             Err(error) => Err(error),
         }
     }
