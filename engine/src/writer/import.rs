@@ -18,7 +18,8 @@ impl Batch<'_> {
         }
         let old = match self.slot(new.record.device_id) {
             Some(Slot::Ended(_)) => return Ok(ImportOutcome::Ended),
-            Some(Slot::Live(here)) if here.version > new.record.version => {
+            // What became of it cannot be known; it may have ended.
+            Some(Slot::Live(here)) if here.is_suspect || here.version > new.record.version => {
                 return Ok(ImportOutcome::Kept);
             }
             Some(Slot::Live(here)) if here.version == new.record.version => {
