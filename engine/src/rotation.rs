@@ -46,7 +46,9 @@ impl Engine {
     /// crash, what is under the active key stays so, and the next call goes on with the rest.
     ///
     /// # Errors
-    /// [`RingError`]. [`RingError::Unreadable`] comes last, when everything else is done.
+    /// [`RingError`]. [`RingError::Unreadable`] comes last, when everything else is done: those
+    /// records are under their old key. What a failing disk did not give is among them until the
+    /// store is opened anew.
     pub async fn reseal(
         &self,
         mut progress: impl FnMut(ResealProgress) -> bool + Send,

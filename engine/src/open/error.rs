@@ -93,8 +93,7 @@ pub enum OpenError {
     },
     /// The key ring lacks a key that records may be sealed with.
     #[error(
-        "the key {key} is missing in the key ring, and records may be sealed with it: put it \
-         back; a key that nothing is sealed with is retired with `tokenkeep keys retire`"
+        "the key {key} is missing in the key ring, and records may be sealed with it: put it back"
     )]
     KeyMissing {
         /// The key that is missing.
