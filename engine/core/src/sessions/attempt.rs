@@ -145,7 +145,7 @@ impl<S: TokenStore, I: Issuer> Sessions<S, I> {
                 }
                 Ok(ReplaceOutcome::Conflict(winner)) => return Ok(winner),
                 Ok(ReplaceOutcome::Gone(reason)) => {
-                    self.revoke(vec![Arc::new(renewed)]);
+                    self.give_back(renewed).await;
                     return Err(gone(reason));
                 }
                 Err(error) => {
