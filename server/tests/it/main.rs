@@ -36,6 +36,7 @@ mod logout;
 mod moving;
 mod outage;
 mod process;
+mod revoking;
 mod seeds;
 mod session;
 mod shared_redis;

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use super::Sessions;
 use crate::{
-    ClientInfo, DeviceId, Email, EndReason, Issuer, Lookup, RandomUnavailable, StoreError,
-    TokenRecord, TokenStore, Verifier,
+    ClientInfo, DeviceId, Email, EndReason, Issuer, Lookup, StoreError, TokenRecord, TokenStore,
+    Verifier,
 };
 
 impl<S: TokenStore, I: Issuer> Sessions<S, I> {
@@ -83,9 +83,8 @@ impl<S: TokenStore, I: Issuer> Sessions<S, I> {
     /// Gives a pair back that came for a session which had ended meanwhile.
     pub(super) async fn give_back(&self, mut unwanted: TokenRecord) {
         // Its own place in the outbox: of the session itself the issuer may have heard already.
-        match DeviceId::random() {
-            Ok(place) => unwanted.device_id = place,
-            Err(RandomUnavailable) => {}
+        if let Ok(place) = DeviceId::random() {
+            unwanted.device_id = place;
         }
         let unwanted = vec![Arc::new(unwanted)];
         self.note(&unwanted).await;
