@@ -32,6 +32,7 @@ mod limits;
 mod login;
 mod logout;
 mod moving;
+mod openapi;
 mod outage;
 mod process;
 mod seeds;
