@@ -147,7 +147,7 @@ pub struct LoginLimits {
     pub per_address: Rate,
     /// For one email.
     pub per_email: Rate,
-    /// How many addresses and emails are remembered at one time.
+    /// How many addresses, and how many emails, are remembered at one time.
     pub remembered: usize,
 }
 

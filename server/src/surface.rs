@@ -26,8 +26,8 @@ use crate::reply::{self, Asked};
 use crate::routes::{self, Table, authz, session};
 use crate::same_site;
 
-/// Which requests a listener takes. Those for an access token ([`wire::TOKEN`]) and for the
-/// health of the server are taken at every door.
+/// Which requests a listener takes. Those for an access token ([`wire::TOKEN`]), for the health of
+/// the server and for its description are taken at every door.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Door {
     /// All of them.
@@ -44,7 +44,7 @@ impl Door {
         match self {
             Self::Everything => true,
             Self::Public => !admin,
-            Self::Admin => admin || path == wire::TOKEN || routes::is_health(path),
+            Self::Admin => admin || routes::is_everywhere(path),
         }
     }
 }

@@ -34,6 +34,7 @@ mod listening;
 mod login;
 mod logout;
 mod moving;
+mod openapi;
 mod outage;
 mod process;
 mod revoking;

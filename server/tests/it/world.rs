@@ -16,6 +16,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::openapi::{Seen, contract};
+
 /// One key for each scope.
 pub struct Keys;
 
@@ -165,7 +167,10 @@ pub async fn problem(answer: Response) -> Problem {
     assert_eq!(header(&answer, "x-content-type-options"), "nosniff");
     let status = answer.status().as_u16();
     let id = header(&answer, "x-request-id").to_owned();
-    let problem: Problem = answer.json().await.unwrap();
+    let mut seen = Seen::of(&answer, answer.url().path());
+    seen.body = answer.bytes().await.unwrap().to_vec();
+    contract().check_problem(&seen);
+    let problem: Problem = serde_json::from_slice(&seen.body).unwrap();
     assert_eq!((problem.status, problem.request_id.as_deref()), (status, Some(id.as_str())));
     problem
 }
