@@ -6,7 +6,8 @@ use std::sync::atomic::Ordering;
 
 use rusqlite::{Connection, params};
 use tokenkeep_core::{
-    Cursor, DeviceId, Email, EndReason, Ended, Lookup, Page, StoreStats, Timestamp, TokenRecord,
+    Cursor, DeviceId, Email, EndReason, Ended, Lookup, Page, StoreError, StoreStats, Timestamp,
+    TokenRecord,
 };
 
 use crate::failure::Fault;
@@ -67,14 +68,10 @@ impl Shared {
     pub(crate) fn scan(
         &self,
         connection: &Connection,
-        after: Option<&Cursor>,
+        first: i64,
         limit: NonZeroUsize,
         now: Timestamp,
     ) -> Result<Page, Fault> {
-        let after = after.and_then(|cursor| (*cursor.0).try_into().ok()).map(i64::from_be_bytes);
-        let Some(first) = after.map_or(Some(i64::MIN), |after| after.checked_add(1)) else {
-            return Ok(Page { records: Vec::new(), next: None });
-        };
         let limit = i64::try_from(limit.get()).unwrap_or(i64::MAX);
         let mut query = connection.prepare_cached(SCAN)?;
         let found = query.query_map([first, limit], Found::read)?;
@@ -122,6 +119,15 @@ impl Shared {
             }
         };
         found.iter().filter_map(record).collect()
+    }
+}
+
+/// The first row of the page after `cursor`; none if it was on the last one that there can be.
+pub(crate) fn first_after(cursor: Option<&Cursor>) -> Result<Option<i64>, StoreError> {
+    let Some(Cursor(bytes)) = cursor else { return Ok(Some(i64::MIN)) };
+    match <[u8; 8]>::try_from(&**bytes) {
+        Ok(id) => Ok(i64::from_be_bytes(id).checked_add(1)),
+        Err(_) => Err(StoreError::unavailable("the cursor is of another store")),
     }
 }
 
