@@ -26,7 +26,7 @@ pub(crate) struct Shared {
     pub(crate) next_block: AtomicU64,
     /// Records that could not be read since opening.
     pub(crate) unreadable: AtomicU64,
-    /// See [`crate::clock_guard::ClockGuard::disagreement_seconds`].
+    /// See [`tokenkeep_core::ClockGuard::disagreement_seconds`].
     pub(crate) clock_disagreement: AtomicI64,
     /// A read failed. redb refuses every other until the file is opened anew, which the writer does.
     pub(crate) must_reopen: AtomicBool,

@@ -121,7 +121,7 @@ impl TokenStore for SqliteStore {
     }
 
     async fn purge_expired(&self, limit: usize, now: Timestamp) -> Result<usize, StoreError> {
-        match self.shared.guard.certain() {
+        match self.shared.certain() {
             Some(certain) => self.write(move |rows| rows.purge(limit, certain.min(now))).await,
             None => self.shared.check_open().map(|()| 0),
         }
