@@ -136,8 +136,34 @@ pub(crate) const OPEN_INTENTS: &str = concat!(
     "INDEXED BY tokenkeep_by_intent WHERE holder IS NOT NULL AND leased_until <= ?1"
 );
 const SCAN: &str = concat!(selected!(), "WHERE id >= ?1 ORDER BY id LIMIT ?2");
-const STATS: &str = "SELECT
-    count(*) FILTER (WHERE dies_at > ?1),
-    count(DISTINCT CASE WHEN dies_at > ?1 THEN lower(email) END),
-    count(*) FILTER (WHERE dies_at <= ?1)
-    FROM user_auth_credentials";
+/// Counted in indices: a row is hundreds of times as large as what is needed of it.
+pub(crate) const STATS: &str = "SELECT
+    (SELECT count(*) FROM user_auth_credentials INDEXED BY tokenkeep_by_death
+        WHERE dies_at > ?1),
+    (SELECT count(*) FROM (SELECT 1 FROM user_auth_credentials INDEXED BY tokenkeep_by_email
+        GROUP BY email COLLATE NOCASE HAVING max(dies_at) > ?1)),
+    (SELECT count(*) FROM user_auth_credentials INDEXED BY tokenkeep_by_death
+        WHERE dies_at <= ?1)";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schema;
+
+    /// Counting read every row, tokens and all.
+    #[test]
+    fn counting_reads_no_row() {
+        let connection = Connection::open_in_memory().unwrap();
+        schema::make_original(&connection).unwrap();
+        schema::add_ours(&connection).unwrap();
+        schema::add_indices(&connection).unwrap();
+        let mut plan = connection.prepare(&format!("EXPLAIN QUERY PLAN {STATS}")).unwrap();
+        let steps = plan.query_map([0], |row| row.get::<_, String>("detail")).unwrap();
+        let steps: Vec<String> = steps.map(Result::unwrap).collect();
+        let reads = steps.iter().filter(|step| step.contains("user_auth_credentials"));
+        let reads: Vec<_> = reads.collect();
+        assert_eq!(reads.len(), 3, "{steps:?}");
+        assert!(reads.iter().all(|read| read.contains("USING COVERING INDEX")), "{reads:?}");
+        assert!(!steps.iter().any(|step| step.contains("TEMP B-TREE")), "{steps:?}");
+    }
+}
