@@ -14,6 +14,7 @@
 
 mod admin;
 mod at_rest;
+mod auth_faults;
 mod auth_server;
 mod authz;
 mod canary;
@@ -29,11 +30,13 @@ mod frames;
 mod gateway;
 mod ledger;
 mod limits;
+mod listening;
 mod login;
 mod logout;
 mod moving;
 mod outage;
 mod process;
+mod revoking;
 mod seeds;
 mod service_manager;
 mod session;
