@@ -28,6 +28,7 @@ mod events;
 mod expiry;
 mod frames;
 mod gateway;
+mod hostile;
 mod ledger;
 mod limits;
 mod listening;
