@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::client_address::network;
 use crate::settings::{LoginLimits, Rate};
 
 /// Counts tries to log in by the generic cell rate algorithm: for each key it remembers only
@@ -154,14 +155,6 @@ impl fmt::Display for Counted {
             Self::Address => "address",
             Self::Email => "email",
         })
-    }
-}
-
-/// What counts as one address: an IPv4 address, or the /64 that one IPv6 customer has.
-fn network(address: IpAddr) -> u128 {
-    match address.to_canonical() {
-        IpAddr::V4(v4) => u128::from(v4.to_bits()),
-        IpAddr::V6(v6) => v6.to_bits() & !u128::from(u64::MAX),
     }
 }
 

@@ -1,8 +1,7 @@
 //! The way of a request: checks on its head, dispatch, and one shape for every failure.
 //!
-//! hyper reads the heads, and two leniencies of it stay: a line may end with a bare LF, and next to
-//! `Transfer-Encoding: chunked` a `Content-Length` is overlooked (RFC 9112, 2.2 and 6.3, allow
-//! both). Neither travels: what goes on to an upstream is written afresh, with one length.
+//! hyper reads the heads; those that can be read in two ways do not come so far (`serve/heads.rs`),
+//! and what goes on to an upstream is written afresh.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;

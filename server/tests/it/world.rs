@@ -78,7 +78,10 @@ impl World {
         let admin_address = admin.as_ref().map(|admin| admin.local_addr().unwrap());
         let stop = CancellationToken::new();
         let until = stop.clone().cancelled_owned();
-        let listeners = Listeners { public, admin };
+        let mut listeners = Listeners::from(public);
+        if let Some(admin) = admin {
+            listeners = listeners.with_admin(admin);
+        }
         let stopped =
             tokio::spawn(async move { serve(listeners, Arc::new(app), until).await.unwrap() });
         let http = reqwest::Client::builder()
