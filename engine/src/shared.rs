@@ -26,6 +26,8 @@ pub(crate) struct Shared {
     pub(crate) next_block: AtomicU64,
     /// Records that could not be read since opening.
     pub(crate) unreadable: AtomicU64,
+    /// There are blocks that nobody vouches for.
+    pub(crate) is_suspect: AtomicBool,
     /// See [`tokenkeep_core::ClockGuard::disagreement_seconds`].
     pub(crate) clock_disagreement: AtomicI64,
     /// A read failed. redb refuses every other until the file is opened anew, which the writer does.
@@ -64,12 +66,14 @@ impl Shared {
         Self {
             index: Index::new(options.cache_bytes, options.hash_mask),
             disk,
-            ring,
+            // It changes only after the file was told; nobody else's change is its own.
+            ring: ring.detached(),
             store,
             options,
             room: Notify::new(),
             next_block: AtomicU64::new(1),
             unreadable: AtomicU64::new(0),
+            is_suspect: AtomicBool::new(false),
             clock_disagreement: AtomicI64::new(0),
             must_reopen: AtomicBool::new(false),
             closed: AtomicBool::new(false),
@@ -107,6 +111,9 @@ impl Shared {
         device: DeviceId,
         slot: &LiveSlot,
     ) -> Result<Option<Arc<TokenRecord>>, StoreError> {
+        if slot.is_suspect {
+            return Err(self.unreadable(device, CodecError::Tampered));
+        }
         let row = snapshot.row(slot.seq).map_err(|error| self.unread(device, error))?;
         let Some(Row { header, body }) = row else { return Ok(None) };
         if matches!(Header::decode(&header), Ok(Header::IntentCleared { .. })) {

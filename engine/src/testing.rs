@@ -101,10 +101,11 @@ fn count_rows(database: &redb::Database) -> Result<Size, redb::Error> {
     for block in headers.iter()? {
         let (number, list) = block?;
         let before = size;
-        for entry in Entries::of(number.value(), list.value()) {
+        for entry in Entries::of_headers(number.value(), list.value()) {
             let (seq, header) = entry.map_err(corrupted)?;
             let has_body = matches!(Header::decode(header), Ok(Header::Record(_)));
-            let body = find(&bodies, seq)?.unwrap_or_default();
+            let body =
+                find(&bodies, seq, |number, list| Entries::of(number, list))?.unwrap_or_default();
             assert_eq!(has_body, !body.is_empty(), "a record has a body, and nothing else has");
             size.add_row(has_body);
         }

@@ -153,7 +153,7 @@ impl<'a> Batch<'a> {
 
     pub(super) fn touch(&mut self, device: DeviceId, now: Timestamp) {
         let Some(mut slot) = self.live(device, now) else { return };
-        if now > slot.last_seen_at {
+        if now > slot.last_seen_at && !slot.is_suspect {
             slot.touch(now);
             slot.complete_cached();
             self.stage(device, Slot::Live(slot));
@@ -168,7 +168,7 @@ impl<'a> Batch<'a> {
         old: Option<LiveSlot>,
         now: Timestamp,
     ) -> Result<Arc<TokenRecord>, StoreError> {
-        let Prepared { record, bytes } = new;
+        let Prepared { record, bytes } = new.sealed_by(&self.shared.ring, &self.shared.store)?;
         let device = record.device_id;
         let user = self.shared.index.user(record.email.as_str());
         let seq = self.append_bytes(&bytes.header, &bytes.body);

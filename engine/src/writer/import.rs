@@ -18,6 +18,8 @@ impl Batch<'_> {
         }
         let old = match self.slot(new.record.device_id) {
             Some(Slot::Ended(_)) => return Ok(ImportOutcome::Ended),
+            // What became of it cannot be known; it may have ended.
+            Some(Slot::Live(here)) if here.is_suspect => return Ok(ImportOutcome::Kept),
             Some(Slot::Live(here)) if here.version >= new.record.version => {
                 // An intent is bound to its version.
                 let intent = intent.filter(|_| here.version == new.record.version);

@@ -80,12 +80,14 @@ impl From<ArchiveError> for Failure {
 
 fn of_opening(error: &OpenError) -> u8 {
     match error {
-        OpenError::Damaged { .. } | OpenError::Foreign { .. } | OpenError::NewerFormat { .. } => {
-            BAD_DATA
-        }
+        OpenError::Damaged { .. }
+        | OpenError::Foreign { .. }
+        | OpenError::NewerFormat { .. }
+        | OpenError::OlderFormat { .. } => BAD_DATA,
         OpenError::OtherStore { .. }
         | OpenError::KeyRingMissing { .. }
         | OpenError::WrongKeyRing { .. }
+        | OpenError::KeyMissing { .. }
         | OpenError::KeyFile(_) => SETTINGS,
         OpenError::Inaccessible { .. } => IO,
         _ => UNAVAILABLE,
