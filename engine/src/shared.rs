@@ -4,7 +4,7 @@ use std::error::Error;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokenkeep_core::codec::{self, CodecError, Header};
+use tokenkeep_core::codec::{self, CodecError, Header, RecordHeader};
 use tokenkeep_core::{DeviceId, KeyRing, StoreError, StoreId, TokenRecord};
 use tokio::sync::Notify;
 
@@ -28,7 +28,7 @@ pub(crate) struct Shared {
     pub(crate) unreadable: AtomicU64,
     /// There are blocks that nobody vouches for.
     pub(crate) is_suspect: AtomicBool,
-    /// See [`crate::clock_guard::ClockGuard::disagreement_seconds`].
+    /// See [`tokenkeep_core::ClockGuard::disagreement_seconds`].
     pub(crate) clock_disagreement: AtomicI64,
     /// A read failed. redb refuses every other until the file is opened anew, which the writer does.
     pub(crate) must_reopen: AtomicBool,
@@ -64,7 +64,7 @@ impl From<Failure> for StoreError {
 impl Shared {
     pub(crate) fn new(disk: Disk, ring: &KeyRing, store: StoreId, options: Options) -> Self {
         Self {
-            index: Index::new(options.cache_bytes),
+            index: Index::new(options.cache_bytes, options.hash_mask),
             disk,
             // It changes only after the file was told; nobody else's change is its own.
             ring: ring.detached(),
@@ -136,11 +136,22 @@ impl Shared {
         device: DeviceId,
         seq: u64,
     ) -> Result<Option<tokenkeep_core::Verifier>, StoreError> {
+        self.read_header(snapshot, device, seq, |record| record.verifier)
+    }
+
+    /// Looks at the header of the record in row `seq`, which needs no key.
+    pub(crate) fn read_header<T>(
+        &self,
+        snapshot: &Snapshot<'_>,
+        device: DeviceId,
+        seq: u64,
+        look: impl FnOnce(&RecordHeader<'_>) -> T,
+    ) -> Result<Option<T>, StoreError> {
         let Some(bytes) = snapshot.header(seq).map_err(|error| self.unread(device, error))? else {
             return Ok(None);
         };
         match Header::decode(&bytes) {
-            Ok(Header::Record(record)) if record.device == device => Ok(Some(record.verifier)),
+            Ok(Header::Record(record)) if record.device == device => Ok(Some(look(&record))),
             Ok(Header::IntentCleared { .. }) => Ok(None),
             Ok(_) => Err(self.unreadable(device, CodecError::Tampered)),
             Err(cause) => Err(self.unreadable(device, cause)),

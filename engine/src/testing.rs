@@ -34,6 +34,12 @@ pub fn open_on(disk: &Disk, options: Options) -> Result<Engine, OpenError> {
     Engine::start(opened, options)
 }
 
+/// `options`, with an index that takes all emails for one.
+#[must_use]
+pub fn with_colliding_emails(options: Options) -> Options {
+    Options { hash_mask: 0, ..options }
+}
+
 /// A record that lives for an hour.
 #[cfg(test)]
 pub(crate) fn record(device: DeviceId, now: Timestamp) -> TokenRecord {

@@ -17,9 +17,8 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
-use tokenkeep_core::{DeviceId, StoreError};
+use tokenkeep_core::{ClockGuard, DeviceId, StoreError};
 
-use crate::clock_guard::ClockGuard;
 use crate::command::{Command, Upkeep};
 use crate::options::Durability;
 use crate::shared::{Failure, Shared};

@@ -2,6 +2,7 @@
 
 use tokenkeep::{BackupError, OpenError};
 use tokenkeep_core::StoreError;
+use tokenkeep_server::TlsError;
 use tokenkeep_server::moving::archive::ArchiveError;
 use tokenkeep_server::moving::{CopyError, CredentialsError};
 use tokenkeep_server::store::{BackupFailure, StoreFailure};
@@ -35,6 +36,12 @@ impl From<BackupFailure> for Failure {
             _ => CANNOT_CREATE,
         };
         Self { code, cause: cause.into() }
+    }
+}
+
+impl From<TlsError> for Failure {
+    fn from(cause: TlsError) -> Self {
+        Self { code: SETTINGS, cause: cause.into() }
     }
 }
 
