@@ -1,10 +1,12 @@
 //! The store contract over the engine, on a directory of its own.
 
+use std::path::Path;
 use std::sync::Arc;
 
+use redb::{Database, ReadableTable as _, TableDefinition};
 use tokenkeep::testing::with_colliding_emails;
 use tokenkeep::{Engine, KeyRing, ManualClock, Options};
-use tokenkeep_core::testing::conformance::{Fixture, START, lost_keys};
+use tokenkeep_core::testing::conformance::{Fixture, START};
 
 /// A store in a directory; with `COLLIDING`, all emails have the same hash.
 struct OnDisk<const COLLIDING: bool> {
@@ -21,13 +23,6 @@ impl<const COLLIDING: bool> OnDisk<COLLIDING> {
         let engine = Engine::open(directory.path(), options).unwrap();
         Self { engine, ring, clock, directory }
     }
-
-    async fn reopen_with(self, ring: KeyRing) -> Self {
-        let Self { engine, clock, directory, .. } = self;
-        engine.close().await.unwrap();
-        drop(engine);
-        Self::open_at(directory, clock, ring)
-    }
 }
 
 impl<const COLLIDING: bool> Fixture for OnDisk<COLLIDING> {
@@ -39,13 +34,19 @@ impl<const COLLIDING: bool> Fixture for OnDisk<COLLIDING> {
     }
 
     async fn reopen(self) -> Self {
-        let ring = self.ring.clone();
-        self.reopen_with(ring).await
+        let Self { engine, ring, clock, directory } = self;
+        engine.close().await.unwrap();
+        drop(engine);
+        Self::open_at(directory, clock, ring)
     }
 
     async fn spoil(self) -> Self {
-        let (both, fresh) = lost_keys(&self.ring);
-        self.reopen_with(both).await.reopen_with(fresh).await
+        let Self { engine, ring, clock, directory } = self;
+        engine.close().await.unwrap();
+        drop(engine);
+        // Without their keys the store would not be opened: the bodies are damaged.
+        spoil_bodies(&directory.path().join("tokens.redb"));
+        Self::open_at(directory, clock, ring)
     }
 
     fn store(&self) -> &Engine {
@@ -61,6 +62,33 @@ impl<const COLLIDING: bool> Fixture for OnDisk<COLLIDING> {
         files.flat_map(|file| std::fs::read(file.unwrap().path()).unwrap()).collect()
     }
 }
+
+/// Changes the last byte, which is of the tag, of every body.
+fn spoil_bodies(file: &Path) {
+    let transaction = Database::open(file).unwrap().begin_write().unwrap();
+    {
+        let mut table = transaction.open_table(BODIES).unwrap();
+        let blocks = table.iter().unwrap().map(|block| {
+            let (number, list) = block.unwrap();
+            (number.value(), list.value().to_vec())
+        });
+        let blocks: Vec<_> = blocks.collect();
+        for (number, mut list) in blocks {
+            let mut at = 0;
+            while at < list.len() {
+                let length = u32::from_le_bytes(list[at..at + 4].try_into().unwrap());
+                at += 4 + usize::try_from(length).unwrap();
+                if length > 0 {
+                    list[at - 1] ^= 1;
+                }
+            }
+            table.insert(number, list.as_slice()).unwrap();
+        }
+    }
+    transaction.commit().unwrap();
+}
+
+const BODIES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("bodies");
 
 tokenkeep_core::store_conformance!(OnDisk<false>);
 
