@@ -13,6 +13,7 @@
 )]
 
 mod admin;
+mod api;
 mod at_rest;
 mod auth_server;
 mod authz;
