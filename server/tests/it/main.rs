@@ -35,6 +35,7 @@ mod logout;
 mod moving;
 mod outage;
 mod process;
+mod proxies;
 mod seeds;
 mod session;
 mod shared_redis;
