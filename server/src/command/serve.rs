@@ -12,7 +12,7 @@ use tokenkeep_server::moving::Switchable;
 #[cfg(feature = "redis")]
 use tokenkeep_server::relay::Relay;
 use tokenkeep_server::service_key::ServiceKeys;
-use tokenkeep_server::store::AnyStore;
+use tokenkeep_server::store::{AnyStore, open_outbox};
 use tokenkeep_server::upkeep::{Reread, StoreUpkeep};
 use tokenkeep_server::{App, Listeners, assembly, serve};
 use tokio::net::TcpListener;
@@ -63,6 +63,8 @@ pub(crate) struct Server {
     sessions: Sessions<Switchable<AnyStore>, CentralIssuer>,
     app: Arc<App<Switchable<AnyStore>, CentralIssuer>>,
     shutdown_limit: Duration,
+    /// Sessions that the auth server has not heard the end of.
+    outbox: Option<AnyStore>,
     /// To the other servers on the same Redis.
     #[cfg(feature = "redis")]
     relay: Option<Relay>,
@@ -74,7 +76,11 @@ impl Server {
         let store = Switchable::new(assembly::open_store(config).await?);
         let issuer = CentralIssuer::new(config.auth_server.clone()).map_err(anyhow::Error::from)?;
         let flow = assembly::flow_settings(config);
-        let sessions = Sessions::new(store.clone(), issuer, Arc::clone(&clock), flow);
+        let mut sessions = Sessions::new(store.clone(), issuer, Arc::clone(&clock), flow);
+        let outbox = open_outbox(config, Arc::clone(&clock))?;
+        if let Some(outbox) = &outbox {
+            sessions = sessions.with_outbox(Switchable::new(outbox.clone()));
+        }
         #[cfg(feature = "redis")]
         let relay = match store.current() {
             AnyStore::Redis(redis) => Some(Relay::start(&sessions, &redis)),
@@ -93,6 +99,7 @@ impl Server {
             sessions,
             app: Arc::new(app),
             shutdown_limit,
+            outbox,
             #[cfg(feature = "redis")]
             relay,
         })
@@ -125,6 +132,9 @@ impl Server {
         #[cfg(feature = "redis")]
         if let Some(relay) = self.relay {
             relay.stop().await;
+        }
+        if let Some(outbox) = self.outbox {
+            outbox.close().await.map_err(Failure::unavailable)?;
         }
         self.store.current().close().await.map_err(Failure::unavailable)
     }
