@@ -187,6 +187,7 @@ fn values_out_of_bounds_are_refused() {
         ("[[proxy]]\nprefix = \"api\"\nupstream = \"http://a\"", "proxy.prefix"),
         ("[[proxy]]\nprefix = \"/a/../v1\"\nupstream = \"http://a\"", "proxy.prefix"),
         ("[[proxy]]\nprefix = \"/v1/x\"\nupstream = \"http://a\"", "proxy.prefix"),
+        ("[[proxy]]\nprefix = \"/api_v1\"\nupstream = \"http://a\"", "proxy.prefix"),
         ("[[proxy]]\nprefix = \"/api\"", "proxy.upstream"),
         (
             "[[proxy]]\nprefix = \"/a\"\nupstream = \"http://a\"\n[[proxy]]\nprefix = \"/a\"\nupstream = \"http://b\"",

@@ -13,6 +13,7 @@
 )]
 
 mod admin;
+mod api;
 mod at_rest;
 mod auth_faults;
 mod auth_server;
@@ -38,6 +39,7 @@ mod moving;
 mod openapi;
 mod outage;
 mod process;
+mod proxies;
 mod revoking;
 mod seeds;
 mod service_manager;

@@ -123,11 +123,16 @@ impl World {
 
     /// Sends `bytes` as they are, and reads until the server closes.
     pub async fn raw(&self, bytes: impl AsRef<[u8]>) -> String {
-        let mut stream = TcpStream::connect(self.address).await.unwrap();
-        // The server may close before it has read everything.
-        let _ = stream.write_all(bytes.as_ref()).await;
-        read_to_end(&mut stream).await
+        raw(self.address, bytes).await
     }
+}
+
+/// Sends `bytes` as they are, and reads until the server closes.
+pub async fn raw(address: SocketAddr, bytes: impl AsRef<[u8]>) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    // The server may close before it has read everything.
+    let _ = stream.write_all(bytes.as_ref()).await;
+    read_to_end(&mut stream).await
 }
 
 /// Reads until the server closes.
