@@ -1,10 +1,9 @@
 //! Requests that two servers could read differently.
 
 use reqwest::Method;
-use serde_json::Value;
 
 use super::{world_before, world_with};
-use crate::api::{Api, seen};
+use crate::api::Api;
 use crate::world::{header, refused};
 
 #[tokio::test]
