@@ -273,6 +273,11 @@ fn store_and_session(config: &Config) -> Checked {
         "store.redis.password is set, too; keep one",
     )?;
     refuse(
+        store.redis.ca_file.is_some() && !store.redis.url.starts_with("rediss://"),
+        "store.redis.ca_file",
+        "store.redis.url is without TLS: rediss:// is expected, or \"off\"",
+    )?;
+    refuse(
         store.move_to.as_ref().is_some_and(Address::is_original),
         "store.move_to",
         "a server does not keep its sessions in the original application's data",
