@@ -52,7 +52,7 @@ impl Engine {
 
     pub(crate) fn start(opened: Opened, options: Options) -> Result<Self, OpenError> {
         let Opened { disk, meta, ring } = opened;
-        let shared = Arc::new(Shared::new(disk, ring, meta.store, options));
+        let shared = Arc::new(Shared::new(disk, &ring, meta.store, options));
         writer::load(&shared)?;
         let (sender, receiver) = crossbeam_channel::bounded(shared.options.channel_depth);
         let writer = Writer::new(Arc::clone(&shared), receiver);

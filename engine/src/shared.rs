@@ -62,7 +62,7 @@ impl From<Failure> for StoreError {
 }
 
 impl Shared {
-    pub(crate) fn new(disk: Disk, ring: KeyRing, store: StoreId, options: Options) -> Self {
+    pub(crate) fn new(disk: Disk, ring: &KeyRing, store: StoreId, options: Options) -> Self {
         Self {
             index: Index::new(options.cache_bytes, options.hash_mask),
             disk,

@@ -70,8 +70,7 @@ impl Reclaiming {
     /// before `batch`, and has it carry the rows that are needed.
     pub(super) fn look(&mut self, batch: &mut Batch<'_>, rows: u64) -> Result<Step, Error> {
         let nothing = Step { next: self.next, passed: Passed::default() };
-        let is_off = self.is_over || batch.shared.is_suspect.load(Ordering::Acquire);
-        if is_off || (rows == 0 && self.passed.is_empty() && self.left_behind.is_empty()) {
+        if self.is_over || (rows == 0 && self.passed.is_empty() && self.left_behind.is_empty()) {
             return Ok(nothing);
         }
         let shared = batch.shared;

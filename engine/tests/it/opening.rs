@@ -123,16 +123,21 @@ fn a_row_of_a_newer_format_is_refused() {
     assert!(matches!(refused, OpenError::NewerFormat { format: 2, .. }), "{refused}");
 }
 
+/// Writes a meta row of which only the format makes sense.
+fn set_format(place: &Place, format: u8) {
+    let database = Database::open(place.file()).unwrap();
+    let transaction = database.begin_write().unwrap();
+    transaction.open_table(META).unwrap().insert("store", [format; 3].as_slice()).unwrap();
+    transaction.commit().unwrap();
+}
+
 #[test]
-fn a_file_of_a_newer_format_is_refused() {
+fn a_file_of_another_format_is_refused() {
     let place = closed_store();
-    {
-        let database = Database::open(place.file()).unwrap();
-        let transaction = database.begin_write().unwrap();
-        transaction.open_table(META).unwrap().insert("store", [9, 9, 9].as_slice()).unwrap();
-        transaction.commit().unwrap();
-    }
+    set_format(&place, 9);
     assert!(matches!(refused(&place), OpenError::NewerFormat { format: 9, .. }));
+    set_format(&place, 1);
+    assert!(matches!(refused(&place), OpenError::OlderFormat { format: 1, .. }));
 }
 
 #[test]

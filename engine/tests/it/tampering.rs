@@ -53,7 +53,7 @@ impl Attack<'_> {
             rows.map(|(at, row)| (*number, at, Header::decode(&row).unwrap().device()))
         });
         let mine = places.filter(|(_, _, found)| *found == device(n));
-        mine.map(|(number, at, _)| (number, at)).last().unwrap()
+        mine.map(|(number, at, _)| (number, at)).next_back().unwrap()
     }
 
     /// Writes another header over the newest row of device `n`, its checksum put right.
@@ -317,11 +317,14 @@ fn an_end_that_was_planted_destroys_nothing() {
         file.put(next, &[end.encode().unwrap()]);
     });
     let planted = *blocks(&place).0.last_key_value().unwrap().0;
-    let engine = place.open();
+    // Garbage goes at once where there is nothing suspect.
+    let options = place.options().garbage(1, 1);
+    let engine = Engine::open(place.directory.path(), options).unwrap();
     is_unreadable(&engine, 3, &place);
     place.clock.advance(Duration::from_secs(3600 * 2));
     let _ = engine.blocking().purge_expired(100, place.now());
-    log_in(&engine, 50, place.now());
+    engine.blocking().touch(device(3), place.now()).unwrap();
+    (50..60).for_each(|n| drop(log_in(&engine, n, place.now())));
     engine.blocking().close().unwrap();
     drop(engine);
     let (mut after, after_bodies) = blocks(&place);
@@ -332,6 +335,7 @@ fn an_end_that_was_planted_destroys_nothing() {
     after.remove(&planted);
     write(&place, &after, &after_bodies);
     let engine = place.open();
-    live(&engine, 3, place.now());
+    let kept = live(&engine, 3, place.now());
+    assert_eq!(kept.last_seen_at, kept.created_at, "nothing was noted while it was aside");
     live(&engine, 50, place.now());
 }
