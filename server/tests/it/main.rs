@@ -9,6 +9,7 @@
     clippy::indexing_slicing,
     clippy::too_many_lines,
     clippy::needless_pass_by_value,
+    clippy::print_stdout,
     reason = "a test that is wrong should stop"
 )]
 
@@ -32,12 +33,14 @@ mod limits;
 mod login;
 mod logout;
 mod moving;
+mod multiplexed;
 mod outage;
 mod process;
 mod seeds;
 mod session;
 mod shared_redis;
 mod shutdown;
+mod stores;
 mod storm;
 mod token;
 mod whole;
