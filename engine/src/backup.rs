@@ -235,7 +235,7 @@ fn read_some(
 /// Opening would refuse a copy with a row that makes no sense.
 fn check_rows(blocks: &[(u64, Vec<u8>)]) -> Result<(), redb::Error> {
     for (number, list) in blocks {
-        for row in Entries::of(*number, list) {
+        for row in Entries::of_headers(*number, list) {
             let (_, header) = row.map_err(|error| damaged(&error.to_string()))?;
             Header::decode(header).map_err(|error| damaged(&error.to_string()))?;
         }

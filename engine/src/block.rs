@@ -5,12 +5,19 @@
 //! a row is found without a search. The **headers** of a block are one value, its **bodies**
 //! another: opening reads headers only. Each is a list with an entry for every row, in their order:
 //! the length as `u32`, little-endian, and the bytes. A row without a body has an empty entry
-//! there; a block without any body has no such value.
+//! there; a block without any body has no such value. In front of the headers stands a tag over
+//! them, which only who has the key ring can make; see [`tokenkeep_core::codec::tag_block`]. The
+//! bodies of a block are sealed with the key that vouches for its headers.
+
+use tokenkeep_core::codec::{BLOCK_TAG_LEN, CodecError, tag_block};
+use tokenkeep_core::keyring::KeyId;
+use tokenkeep_core::{KeyRing, StoreId};
 
 /// Rows that are stored as one.
 #[derive(Debug)]
 pub(crate) struct Block {
     pub(crate) number: u64,
+    /// With room for the tag in front.
     pub(crate) headers: Vec<u8>,
     bodies: Vec<u8>,
     pub(crate) size: Size,
@@ -42,7 +49,7 @@ impl Size {
 
 impl Block {
     pub(crate) fn new(number: u64) -> Self {
-        Self { number, headers: Vec::new(), bodies: Vec::new(), size: Size::default() }
+        Self { number, headers: vec![0; BLOCK_TAG_LEN], bodies: Vec::new(), size: Size::default() }
     }
 
     /// Whether a row of this size belongs into the next block.
@@ -60,6 +67,16 @@ impl Block {
         append(&mut self.bodies, body);
         self.size.add_row(!body.is_empty());
         seq
+    }
+
+    /// Has `key` vouch for the headers.
+    pub(crate) fn tag(
+        &mut self,
+        key: KeyId,
+        ring: &KeyRing,
+        store: &StoreId,
+    ) -> Result<(), CodecError> {
+        tag_block(&mut self.headers, self.number, key, ring, store)
     }
 
     /// The list of bodies, if there are any.
@@ -93,6 +110,12 @@ pub(crate) struct Entries<'a> {
 pub(crate) struct Malformed;
 
 impl<'a> Entries<'a> {
+    /// The headers in the tagged list of the block `number`.
+    pub(crate) fn of_headers(number: u64, list: &'a [u8]) -> Self {
+        // What is too short for a tag reads as a list that makes no sense.
+        Self::of(number, list.get(BLOCK_TAG_LEN..).unwrap_or(TOO_SHORT))
+    }
+
     /// The entries of a list of the block `number`.
     pub(crate) fn of(number: u64, list: &'a [u8]) -> Self {
         Self { next: number.saturating_mul(PLACES), rest: list }
@@ -131,6 +154,8 @@ fn split(list: &[u8]) -> Option<(&[u8], &[u8])> {
     rest.split_at_checked(usize::try_from(u32::from_le_bytes(*len)).ok()?)
 }
 
+/// No list begins like this.
+const TOO_SHORT: &[u8] = &[0];
 /// Rows that a block has place for.
 const PLACES: u64 = 256;
 /// Bytes of a length.
@@ -183,10 +208,10 @@ mod tests {
             let seqs: Vec<_> = rows.iter().map(|(header, body)| block.append(header, body)).collect();
             for ((header, body), seq) in rows.iter().zip(seqs) {
                 prop_assert_eq!(block_of(seq), number);
-                let find = |list| Entries::of(number, list).find(seq).unwrap();
-                prop_assert_eq!(find(&block.headers), Some(header.as_slice()));
-                let bodies = block.bodies().unwrap_or_default();
-                prop_assert_eq!(find(bodies).unwrap_or_default(), body.as_slice());
+                let found = Entries::of_headers(number, &block.headers).find(seq).unwrap();
+                prop_assert_eq!(found, Some(header.as_slice()));
+                let bodies = Entries::of(number, block.bodies().unwrap_or_default());
+                prop_assert_eq!(bodies.find(seq).unwrap().unwrap_or_default(), body.as_slice());
             }
         }
 
@@ -194,6 +219,7 @@ mod tests {
         fn no_list_makes_it_panic(list: Vec<u8>, number: u64, seq: u64) {
             prop_assert!(Entries::of(number, &list).count() <= list.len());
             let _ = Entries::of(number, &list).find(seq);
+            let _ = Entries::of_headers(number, &list).find(seq);
         }
     }
 }

@@ -4,8 +4,9 @@
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
+use tokenkeep_core::keyring::{KeyId, RingError, RingUse};
 use tokenkeep_core::{
-    Cursor, DeviceId, Email, EndReason, HolderId, ImportOutcome, Insert, InsertOutcome,
+    Cursor, DeviceId, Email, EndReason, HolderId, ImportOutcome, Insert, InsertOutcome, KeyRing,
     LeaseOutcome, Lookup, Page, Release, RemoveOutcome, ReplaceOutcome, StoreError, StoreStats,
     Timestamp, TokenRecord, Tokens, Version,
 };
@@ -13,6 +14,7 @@ use tokenkeep_core::{
 use crate::command::{Command, Upkeep};
 use crate::engine::Engine;
 use crate::port::{import_command, insert_command, replace_command};
+use crate::rotation::ResealProgress;
 
 /// An [`Engine`] whose operations wait instead of being awaited. Not for async tasks.
 ///
@@ -183,6 +185,29 @@ impl<'a> Blocking<'a> {
     /// See [`Engine::compact`].
     pub fn compact(&self) -> Result<(), StoreError> {
         self.engine.ask_blocking(|reply| Command::Upkeep(Upkeep::Compact { reply }))
+    }
+
+    /// See [`Engine::take_ring`].
+    pub fn take_ring(&self, ring: KeyRing) -> Result<(), RingError> {
+        pollster::block_on(self.engine.take_ring(ring))
+    }
+
+    /// See [`Engine::reseal`].
+    pub fn reseal(
+        &self,
+        progress: impl FnMut(ResealProgress) -> bool + Send,
+    ) -> Result<(), RingError> {
+        pollster::block_on(self.engine.reseal(progress))
+    }
+
+    /// See [`Engine::key_use`].
+    pub fn key_use(&self) -> Result<Vec<RingUse>, StoreError> {
+        pollster::block_on(self.engine.key_use())
+    }
+
+    /// See [`Engine::retire`].
+    pub fn retire(&self, key: KeyId) -> Result<(), RingError> {
+        pollster::block_on(self.engine.retire(key))
     }
 
     /// See [`Engine::close`].

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use tokenkeep_core::codec::{self, EncodedRecord};
+use tokenkeep_core::keyring::{KeyId, RingError};
 use tokenkeep_core::{
     Ceiling, DeviceId, Email, EndReason, HolderId, ImportOutcome, InsertOutcome, KeyRing,
     LeaseOutcome, RefreshIntent, Release, RemoveOutcome, Removed, ReplaceOutcome, StoreError,
@@ -85,6 +86,13 @@ pub(crate) enum Upkeep {
     Flush { reply: Reply<()> },
     /// Gives free space back to the file system.
     Compact { reply: Reply<()> },
+    /// Seals with this ring from here on, once the file says so.
+    TakeRing { ring: KeyRing, reply: Reply<Result<(), RingError>> },
+    /// Carries rows on, sealed with the active key, from the head of the log or from where the
+    /// last call came to; says which block is next.
+    Reseal { anew: bool, reply: Reply<u64> },
+    /// Forgets a key that no row in the file is under, if `active` still is the active one.
+    Retire { key: KeyId, active: KeyId, reply: Reply<Result<(), RingError>> },
     /// Puts everything on the disk, closes the file and ends the writer.
     Close { reply: Reply<()> },
 }
@@ -116,6 +124,10 @@ impl Command {
             Self::Lease { reply, .. } => reply.send(Err(error)),
             Self::ExtendLease { reply, .. } => reply.send(Err(error)),
             Self::Upkeep(Upkeep::Purge { reply, .. }) => reply.send(Err(error)),
+            Self::Upkeep(Upkeep::Reseal { reply, .. }) => reply.send(Err(error)),
+            Self::Upkeep(Upkeep::TakeRing { reply, .. } | Upkeep::Retire { reply, .. }) => {
+                reply.send(Err(error));
+            }
         }
     }
 }
@@ -139,6 +151,16 @@ impl Prepared {
         record.refresh_intent = None;
         let bytes = codec::encode(&record, ring, store).map_err(StoreError::unavailable)?;
         Ok(Box::new(Self { record, bytes }))
+    }
+
+    /// The same, sealed with the key that is active by the time it is written: the ring may have
+    /// been rotated while it waited.
+    pub(crate) fn sealed_by(self, ring: &KeyRing, store: &StoreId) -> Result<Self, StoreError> {
+        if codec::body_key(&self.bytes.body) == Some(ring.active()) {
+            return Ok(self);
+        }
+        let bytes = codec::encode(&self.record, ring, store).map_err(StoreError::unavailable)?;
+        Ok(Self { bytes, ..self })
     }
 }
 

@@ -31,21 +31,25 @@ pub(crate) struct Index {
     lists: RwLock<Lists>,
     cache: Cache,
     hasher: RandomState,
+    /// What is kept of a hash: all of it, but in tests.
+    hash_mask: u64,
 }
 
 impl Index {
-    pub(crate) fn new(cache_bytes: usize) -> Self {
+    pub(crate) fn new(cache_bytes: usize, hash_mask: u64) -> Self {
         Self {
             slots: Slots::default(),
             lists: RwLock::default(),
             cache: Cache::new(cache_bytes),
             hasher: RandomState::new(),
+            hash_mask,
         }
     }
 
-    /// Stands for an email in the index: a keyed hash, so that nobody can make two collide.
+    /// Stands for an email in the index: a keyed hash, so that nobody can make two collide. Should
+    /// two do so by chance, whoever looks at the records tells them apart.
     pub(crate) fn user(&self, email: &str) -> u64 {
-        self.hasher.hash_one(email)
+        self.hasher.hash_one(email) & self.hash_mask
     }
 
     /// Looks at the slot of `device`, if there is one.
@@ -244,7 +248,7 @@ mod tests {
 
     #[test]
     fn a_record_that_was_superseded_while_it_was_read_is_not_cached() {
-        let index = Index::new(1 << 20);
+        let index = Index::new(1 << 20, u64::MAX);
         let device = DeviceId::from_bytes([1; 16]);
         let read = Arc::new(record(device, Timestamp::from_unix_seconds(1)));
         let slot = |seq| Some(Slot::Live(LiveSlot::new(seq, &RecordHeader::of(&read), 0)));

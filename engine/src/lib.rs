@@ -64,7 +64,8 @@
 //! | deciding and committing a batch | `writer/batch.rs`, `writer/commit.rs` |
 //! | which rows may go, and why that is safe | `writer/reclaim.rs` |
 //! | what happens when the disk fails | `writer/repair.rs` |
-//! | clocks that leap | `clock_guard.rs` |
+//! | clocks that leap | [`ClockGuard`](tokenkeep_core::ClockGuard) |
+//! | keys that change while the store is used | `rotation.rs`, `writer/rotation.rs` |
 //! | what is refused at opening | `open.rs` |
 //!
 //! # Invariants
@@ -75,11 +76,13 @@
 //! - The index changes only after the commit, and only in the writer; readers change nothing but
 //!   which records are cached.
 //! - What expired is destroyed by a clock that cannot leap.
+//! - A block is vouched for by the key that its bodies are sealed with; a key is in the meta row
+//!   before anything is sealed with it, and leaves it after nothing is. While there is a block that
+//!   no key vouches for, no row is dropped.
 
 mod backup;
 mod block;
 mod blocking;
-mod clock_guard;
 mod command;
 mod disk;
 mod engine;
@@ -90,6 +93,7 @@ mod open;
 mod options;
 mod port;
 mod reading;
+mod rotation;
 mod shared;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
@@ -103,3 +107,4 @@ pub use blocking::Blocking;
 pub use engine::{Engine, Figures};
 pub use open::OpenError;
 pub use options::{Durability, Options};
+pub use rotation::ResealProgress;

@@ -16,7 +16,7 @@ pub(crate) struct Meta {
     pub(crate) store: StoreId,
     /// The key that sealed last.
     active: KeyId,
-    /// How each key that ever sealed is recognised.
+    /// How each key is recognised that anything may be sealed with.
     checks: Vec<([u8; 4], [u8; 32])>,
 }
 
@@ -52,19 +52,28 @@ impl Meta {
         }
     }
 
-    /// Whether `ring` opens what is in the file: it has the key that sealed last, and none of
-    /// its keys goes by the name of another.
+    /// Whether `ring` opens what is in the file: it has every key that anything may be sealed
+    /// with, and none of its keys goes by the name of another.
     pub(crate) fn check_ring(&self, ring: &KeyRing) -> Result<(), OpenError> {
         for (id, check) in &self.checks {
             let id = KeyId::from_bytes(*id);
             match ring.check_value(id, &self.store) {
                 Some(value) if value == *check => {}
                 Some(_) => return Err(OpenError::WrongKeyRing { key: id }),
-                None if id == self.active => return Err(OpenError::WrongKeyRing { key: id }),
-                None => tracing::warn!(key = %id, "a retired key is not in the key ring any more"),
+                None if self.has_none_of(ring) => return Err(OpenError::WrongKeyRing { key: id }),
+                None => return Err(OpenError::KeyMissing { key: id }),
             }
         }
         Ok(())
+    }
+
+    fn has_none_of(&self, ring: &KeyRing) -> bool {
+        !ring.ids().any(|id| self.checks.iter().any(|(known, _)| known == id.as_bytes()))
+    }
+
+    /// Forgets `key`, which nothing is sealed with any more.
+    pub(crate) fn forget(&mut self, key: KeyId) {
+        self.checks.retain(|(id, _)| id != key.as_bytes());
     }
 
     /// Reads the meta row of the file `path`.
@@ -120,6 +129,9 @@ impl Meta {
             Some(&format) if format > FORMAT => {
                 return Err(OpenError::NewerFormat { path: path.to_owned(), format });
             }
+            Some(&format) if format < FORMAT => {
+                return Err(OpenError::OlderFormat { path: path.to_owned(), format });
+            }
             Some(_) => {}
         }
         let (fields, sum) = bytes.split_last_chunk::<8>().unwrap_or((bytes, &[0; 8]));
@@ -133,5 +145,5 @@ impl Meta {
 }
 
 /// The format of the file that is written.
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
 const ROW: &str = "store";

@@ -23,6 +23,8 @@ pub struct Options {
     pub(crate) garbage_rows: u64,
     pub(crate) answerable: Duration,
     pub(crate) verify: bool,
+    /// What the index keeps of the hash of an email.
+    pub(crate) hash_mask: u64,
 }
 
 /// When a write is acknowledged.
@@ -62,6 +64,7 @@ impl Default for Options {
             garbage_rows: 1024,
             answerable: Duration::from_secs(24 * 60 * 60),
             verify: false,
+            hash_mask: u64::MAX,
         }
     }
 }

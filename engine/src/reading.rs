@@ -153,7 +153,7 @@ impl Shared {
             let blocks = snapshot.headers.range(block_of(at)..);
             for block in blocks.map_err(|error| self.read_failed(error))? {
                 let (number, list) = block.map_err(|error| self.read_failed(error))?;
-                for entry in Entries::of(number.value(), list.value()) {
+                for entry in Entries::of_headers(number.value(), list.value()) {
                     let (seq, header) = entry.map_err(StoreError::unavailable)?;
                     if seq <= at {
                         continue;

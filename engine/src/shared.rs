@@ -4,7 +4,7 @@ use std::error::Error;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokenkeep_core::codec::{self, CodecError, Header};
+use tokenkeep_core::codec::{self, CodecError, Header, RecordHeader};
 use tokenkeep_core::{DeviceId, KeyRing, StoreError, StoreId, TokenRecord};
 use tokio::sync::Notify;
 
@@ -26,7 +26,9 @@ pub(crate) struct Shared {
     pub(crate) next_block: AtomicU64,
     /// Records that could not be read since opening.
     pub(crate) unreadable: AtomicU64,
-    /// See [`crate::clock_guard::ClockGuard::disagreement_seconds`].
+    /// There are blocks that nobody vouches for.
+    pub(crate) is_suspect: AtomicBool,
+    /// See [`tokenkeep_core::ClockGuard::disagreement_seconds`].
     pub(crate) clock_disagreement: AtomicI64,
     /// A read failed. redb refuses every other until the file is opened anew, which the writer does.
     pub(crate) must_reopen: AtomicBool,
@@ -62,14 +64,16 @@ impl From<Failure> for StoreError {
 impl Shared {
     pub(crate) fn new(disk: Disk, ring: KeyRing, store: StoreId, options: Options) -> Self {
         Self {
-            index: Index::new(options.cache_bytes),
+            index: Index::new(options.cache_bytes, options.hash_mask),
             disk,
-            ring,
+            // It changes only after the file was told; nobody else's change is its own.
+            ring: ring.detached(),
             store,
             options,
             room: Notify::new(),
             next_block: AtomicU64::new(1),
             unreadable: AtomicU64::new(0),
+            is_suspect: AtomicBool::new(false),
             clock_disagreement: AtomicI64::new(0),
             must_reopen: AtomicBool::new(false),
             closed: AtomicBool::new(false),
@@ -107,6 +111,9 @@ impl Shared {
         device: DeviceId,
         slot: &LiveSlot,
     ) -> Result<Option<Arc<TokenRecord>>, StoreError> {
+        if slot.is_suspect {
+            return Err(self.unreadable(device, CodecError::Tampered));
+        }
         let row = snapshot.row(slot.seq).map_err(|error| self.unread(device, error))?;
         let Some(Row { header, body }) = row else { return Ok(None) };
         if matches!(Header::decode(&header), Ok(Header::IntentCleared { .. })) {
@@ -129,11 +136,22 @@ impl Shared {
         device: DeviceId,
         seq: u64,
     ) -> Result<Option<tokenkeep_core::Verifier>, StoreError> {
+        self.read_header(snapshot, device, seq, |record| record.verifier)
+    }
+
+    /// Looks at the header of the record in row `seq`, which needs no key.
+    pub(crate) fn read_header<T>(
+        &self,
+        snapshot: &Snapshot<'_>,
+        device: DeviceId,
+        seq: u64,
+        look: impl FnOnce(&RecordHeader<'_>) -> T,
+    ) -> Result<Option<T>, StoreError> {
         let Some(bytes) = snapshot.header(seq).map_err(|error| self.unread(device, error))? else {
             return Ok(None);
         };
         match Header::decode(&bytes) {
-            Ok(Header::Record(record)) if record.device == device => Ok(Some(record.verifier)),
+            Ok(Header::Record(record)) if record.device == device => Ok(Some(look(&record))),
             Ok(Header::IntentCleared { .. }) => Ok(None),
             Ok(_) => Err(self.unreadable(device, CodecError::Tampered)),
             Err(cause) => Err(self.unreadable(device, cause)),

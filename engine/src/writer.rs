@@ -8,6 +8,7 @@ mod left_behind;
 mod reclaim;
 mod recover;
 mod repair;
+mod rotation;
 mod scan;
 
 use std::collections::HashSet;
@@ -16,9 +17,8 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
-use tokenkeep_core::{DeviceId, StoreError};
+use tokenkeep_core::{ClockGuard, DeviceId, StoreError};
 
-use crate::clock_guard::ClockGuard;
 use crate::command::{Command, Upkeep};
 use crate::options::Durability;
 use crate::shared::{Failure, Shared};
@@ -159,6 +159,9 @@ impl Writer {
             Upkeep::Purge { limit, now, reply } => reply.send(Ok(self.purge(limit, now))),
             Upkeep::Flush { reply } => reply.send(self.flush().map_err(StoreError::from)),
             Upkeep::Compact { reply } => reply.send(self.compact()),
+            Upkeep::TakeRing { ring, reply } => reply.send(Ok(self.take_ring(&ring))),
+            Upkeep::Reseal { anew, reply } => reply.send(self.reseal(anew)),
+            Upkeep::Retire { key, active, reply } => reply.send(Ok(self.retire(key, active))),
             Upkeep::Close { reply } => {
                 reply.send(self.close());
                 return Next::Stop;

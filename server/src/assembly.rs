@@ -70,11 +70,14 @@ pub fn server_settings(config: &Config) -> ServerSettings {
             first_request: limits.first_request,
             header_read: limits.header_read,
             idle: limits.idle,
+            stall: limits.stall,
+            per_address: limits.connections_per_address,
             header_bytes: limits.header_bytes,
             ..ConnectionLimits::default()
         },
         requests: RequestLimits {
             in_flight: limits.in_flight,
+            gateway_streams: limits.gateway_streams,
             body_bytes: limits.body_bytes,
             body_time: limits.body_time,
             uri_bytes: limits.uri_bytes,

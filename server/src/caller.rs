@@ -94,7 +94,7 @@ mod tests {
             .header("authorization", "Bearer canary");
         let (mut parts, ()) = request.body(()).unwrap().into_parts();
         let cookie = DeviceCookie::new(CookiePolicy::Loopback, SameSite::Lax);
-        let caller = Caller::take(&mut parts, Peer(([127, 0, 0, 1], 9).into()), &cookie);
+        let caller = Caller::take(&mut parts, Peer::Network(([127, 0, 0, 1], 9).into()), &cookie);
         let text = format!("{caller:?}");
         assert!(text.contains("/a") && !text.contains("canary"), "{text}");
     }

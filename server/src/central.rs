@@ -141,6 +141,10 @@ impl Issuer for CentralIssuer {
         }
     }
 
+    fn revokes(&self) -> bool {
+        self.revoke.is_some()
+    }
+
     async fn revoke(&self, token: &RefreshToken) -> Result<(), IssuerError> {
         let Some(url) = &self.revoke else { return Ok(()) };
         let form = [("token", token.expose()), ("token_type_hint", "refresh_token")];

@@ -1,32 +1,44 @@
 //! Who is really at the other end: the peer, or what a trusted proxy says of it.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use crate::settings::TrustedProxy;
 use http::HeaderMap;
 use http::HeaderValue;
-use ipnet::IpNet;
 
-/// The address at the other end of the connection.
+/// Who is at the other end of the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Peer(pub(crate) SocketAddr);
+pub(crate) enum Peer {
+    /// Somebody on the network.
+    Network(SocketAddr),
+    /// A process of this machine, over a unix socket.
+    Unix,
+}
 
 impl Peer {
-    /// The address, an IPv4 one in its usual form.
+    /// The address, an IPv4 one in its usual form; that of this machine for a unix socket.
     pub(crate) fn address(self) -> IpAddr {
-        self.0.ip().to_canonical()
+        match self {
+            Self::Network(address) => address.ip().to_canonical(),
+            Self::Unix => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        }
     }
 
-    /// Whether its `X-Forwarded-*` is believed.
-    pub(crate) fn is_trusted(self, proxies: &[IpNet]) -> bool {
-        is_trusted(self.address(), proxies)
+    /// Whether its `X-Forwarded-*` is believed. A unix socket is no loopback address: it is
+    /// believed only where it is named.
+    pub(crate) fn is_trusted(self, proxies: &[TrustedProxy]) -> bool {
+        match self {
+            Self::Network(_) => is_trusted(self.address(), proxies),
+            Self::Unix => proxies.contains(&TrustedProxy::Unix),
+        }
     }
 }
 
 /// The address of the client. `X-Forwarded-For` is read from the right, where the proxies that
 /// are trusted have written, up to the first address that is not a trusted proxy.
-pub(crate) fn client_address(headers: &HeaderMap, peer: Peer, proxies: &[IpNet]) -> IpAddr {
+pub(crate) fn client_address(headers: &HeaderMap, peer: Peer, proxies: &[TrustedProxy]) -> IpAddr {
     let mut client = peer.address();
-    if !is_trusted(client, proxies) {
+    if !peer.is_trusted(proxies) {
         return client;
     }
     let lines: Vec<&HeaderValue> = headers.get_all("x-forwarded-for").iter().collect();
@@ -47,7 +59,7 @@ pub(crate) fn forwarded_last<'a>(
     headers: &'a HeaderMap,
     name: &str,
     peer: Peer,
-    proxies: &[IpNet],
+    proxies: &[TrustedProxy],
 ) -> Option<&'a str> {
     if !peer.is_trusted(proxies) {
         return None;
@@ -61,7 +73,7 @@ pub(crate) fn forwarded_whole<'a>(
     headers: &'a HeaderMap,
     name: &str,
     peer: Peer,
-    proxies: &[IpNet],
+    proxies: &[TrustedProxy],
 ) -> Option<&'a str> {
     if !peer.is_trusted(proxies) {
         return None;
@@ -71,8 +83,18 @@ pub(crate) fn forwarded_whole<'a>(
     if second.is_some() { None } else { first.to_str().ok().map(str::trim) }
 }
 
-fn is_trusted(address: IpAddr, proxies: &[IpNet]) -> bool {
-    proxies.iter().any(|network| network.contains(&address))
+/// What counts as one address: an IPv4 address, or the /64 that one IPv6 customer has.
+pub(crate) fn network(address: IpAddr) -> u128 {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => u128::from(v4.to_bits()),
+        IpAddr::V6(v6) => v6.to_bits() & !u128::from(u64::MAX),
+    }
+}
+
+fn is_trusted(address: IpAddr, proxies: &[TrustedProxy]) -> bool {
+    let holds =
+        |proxy: &_| matches!(proxy, TrustedProxy::Network(network) if network.contains(&address));
+    proxies.iter().any(holds)
 }
 
 /// An address with or without a port, as proxies write it.
@@ -95,7 +117,7 @@ mod tests {
             headers.append("x-forwarded-for", line.parse().unwrap());
         }
         let proxies = ["10.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()];
-        let peer = Peer(SocketAddr::new(peer.parse().unwrap(), 9));
+        let peer = Peer::Network(SocketAddr::new(peer.parse().unwrap(), 9));
         assert_eq!(client_address(&headers, peer, &proxies).to_string(), expected);
     }
 
@@ -106,10 +128,10 @@ mod tests {
             headers.append("x-said", line.parse().unwrap());
         }
         let proxies = ["10.0.0.0/8".parse().unwrap()];
-        let friend = Peer(SocketAddr::new([10, 1, 1, 1].into(), 9));
+        let friend = Peer::Network(SocketAddr::new([10, 1, 1, 1].into(), 9));
         assert_eq!(forwarded_last(&headers, "x-said", friend, &proxies), last);
         assert_eq!(forwarded_whole(&headers, "x-said", friend, &proxies), whole);
-        let stranger = Peer(SocketAddr::new([192, 0, 2, 1].into(), 9));
+        let stranger = Peer::Network(SocketAddr::new([192, 0, 2, 1].into(), 9));
         assert_eq!(forwarded_last(&headers, "x-said", stranger, &proxies), None);
         assert_eq!(forwarded_whole(&headers, "x-said", stranger, &proxies), None);
     }
@@ -134,5 +156,21 @@ mod tests {
         check("10.1.1.1", &["6.6.6.6, rubbish"], "10.1.1.1");
         check("::ffff:10.1.1.1", &["203.0.113.9:4711"], "203.0.113.9");
         check("::1", &["[2001:db8::1]"], "2001:db8::1");
+    }
+
+    #[test]
+    fn a_unix_peer_is_believed_only_where_it_is_named() {
+        let mut headers = HeaderMap::new();
+        headers.insert("x-forwarded-for", "6.6.6.6, 203.0.113.9, 10.1.1.1".parse().unwrap());
+        let seen = |proxies: &[TrustedProxy]| {
+            let said = forwarded_last(&headers, "x-forwarded-for", Peer::Unix, proxies).is_some();
+            (client_address(&headers, Peer::Unix, proxies).to_string(), said)
+        };
+        let network = |text: &str| text.parse::<TrustedProxy>().unwrap();
+        assert_eq!(seen(&[]), ("127.0.0.1".into(), false));
+        assert!(!seen(&[network("127.0.0.0/8"), network("0.0.0.0/0")]).1);
+        assert_eq!(seen(&[network("unix")]), ("10.1.1.1".into(), true));
+        let both = [network("unix"), network("10.0.0.0/8")];
+        assert_eq!(seen(&both), ("203.0.113.9".into(), true));
     }
 }

@@ -10,19 +10,23 @@ pub(crate) mod demo;
 pub(crate) mod devices;
 mod exit_code;
 pub(crate) mod export;
+pub(crate) mod hardening;
 pub(crate) mod import;
 pub(crate) mod keys;
+mod listen;
 pub(crate) mod log;
 pub(crate) mod migrate;
 mod progress;
 pub(crate) mod restore;
 pub(crate) mod serve;
+mod service_manager;
 pub(crate) mod stats;
 mod task;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use tokenkeep_server::Tls;
 use tokenkeep_server::config::{Config, ConfigError};
 
 /// Where the settings come from.
@@ -80,6 +84,11 @@ impl Failure {
         Self { code: exit_code::NO_INPUT, cause: cause.into() }
     }
 
+    /// The settings, or the keys, do not fit.
+    pub(crate) fn settings(cause: impl Into<anyhow::Error>) -> Self {
+        Self { code: exit_code::SETTINGS, cause: cause.into() }
+    }
+
     /// Something that is needed is not there: the store is in use, a port is taken.
     pub(crate) fn unavailable(cause: impl Into<anyhow::Error>) -> Self {
         Self { code: exit_code::UNAVAILABLE, cause: cause.into() }
@@ -107,6 +116,10 @@ impl From<anyhow::Error> for Failure {
 pub(crate) fn check_config(source: &Source) -> Result<(), Failure> {
     let config = source.read()?;
     config.check()?;
+    let tls = serve::open_tls(&config.server)?;
+    if let Some(path) = tls.as_ref().and_then(Tls::loose_key_file) {
+        eprintln!("warning: others can read {}; chmod 600", path.display());
+    }
     for warning in config.warnings() {
         eprintln!("warning: {warning}");
     }

@@ -11,6 +11,7 @@ mod environment;
 mod gateway;
 mod kind;
 mod limits;
+mod listen;
 mod off;
 mod original;
 mod place;
@@ -19,6 +20,7 @@ mod server;
 mod session;
 pub mod size;
 mod store;
+mod tls;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -29,11 +31,13 @@ pub use auth_server::{AuthServerKind, AuthServerSettings, RotationKind};
 pub use gateway::GatewaySettings;
 pub use kind::{PasswordText, RedisSettings, SqliteSettings, StoreKind, UnknownKind};
 pub use limits::LimitSettings;
+pub use listen::{Listen, SocketMode, UnknownListen};
 pub use place::Place;
 pub use proxy::ProxySettings;
 pub use server::{CookieShape, LogFormat, LogSettings, SameSite, ServerSettings};
 pub use session::{CeilingKind, SessionSettings};
 pub use store::{Durability, KeyRingSource, KeyRingText, StoreSettings};
+pub use tls::TlsSettings;
 
 /// Everything that can be set, section by section.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]

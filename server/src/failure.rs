@@ -1,11 +1,11 @@
 //! Why a request is not answered as it hoped; [`crate::reply`] makes the status of it.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::HeaderValue;
 use tokenkeep_core::{Error, Refusal, SharedCause};
 
+use crate::login_attempts::LimitMet;
 use crate::service_key::KeyRefusal;
 
 /// Why a request is not answered as it hoped.
@@ -61,7 +61,7 @@ pub(crate) enum Failure {
     MethodNotAllowed(&'static str),
     /// Too many logins were tried.
     #[error("too many logins were tried")]
-    TooManyAttempts(Duration),
+    TooManyAttempts(LimitMet),
     /// As much is under way as the server takes on.
     #[error("too many requests are under way")]
     Busy,

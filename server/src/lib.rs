@@ -35,6 +35,6 @@ pub mod upkeep;
 
 pub use app::App;
 pub use gateway::GatewayError;
-pub use serve::{Listeners, Stopped, serve};
+pub use serve::{Listener, Listeners, Stopped, Tls, TlsError, serve};
 pub use service_access::{NoServiceKeys, ServiceAccess};
 pub use service_key::{KeyRefusal, Scope};

@@ -1,30 +1,59 @@
 //! How often logins are tried, by address and by email, in a table of bounded size.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::client_address::network;
 use crate::settings::{LoginLimits, Rate};
 
 /// Counts tries to log in by the generic cell rate algorithm: for each key it remembers only
 /// the instant at which its share is whole again.
 ///
 /// Existing sessions never pass here: nobody can be locked out of one by somebody's guessing.
+/// Emails are counted whether they have an account or not, so a limit tells nothing of that.
 #[derive(Debug)]
 pub(crate) struct LoginAttempts {
     limits: LoginLimits,
     /// Keys are hashed with a secret of the process: no address or email is kept, and nobody
     /// can choose two that meet.
     hasher: RandomState,
-    table: Mutex<Table>,
+    tables: Mutex<Tables>,
+}
+
+/// One table for each limit: a flood of addresses makes no email forgotten.
+#[derive(Debug, Default)]
+struct Tables {
+    addresses: Table,
+    emails: Table,
 }
 
 #[derive(Debug, Default)]
 struct Table {
     whole_at: HashMap<u64, Duration>,
-    purged_at: Duration,
+    /// The same, in the order in which they are forgotten.
+    order: BTreeSet<(Duration, u64)>,
+}
+
+/// What tries are counted by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Counted {
+    /// The address that they come from.
+    Address,
+    /// The email that they are for.
+    Email,
+}
+
+/// A limit that a try has met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LimitMet {
+    pub(crate) counted: Counted,
+    pub(crate) rate: Rate,
+    /// How long until a try is taken.
+    pub(crate) wait: Duration,
 }
 
 /// A try that was counted; a login that succeeds gives it back.
@@ -36,7 +65,7 @@ pub(crate) struct Attempt {
 
 impl LoginAttempts {
     pub(crate) fn new(limits: LoginLimits) -> Self {
-        Self { limits, hasher: RandomState::new(), table: Mutex::default() }
+        Self { limits, hasher: RandomState::new(), tables: Mutex::default() }
     }
 
     /// Counts a try, or says how long to wait. What is refused is not counted.
@@ -45,35 +74,44 @@ impl LoginAttempts {
         now: Duration,
         address: IpAddr,
         email: Option<&str>,
-    ) -> Result<Attempt, Duration> {
+    ) -> Result<Attempt, LimitMet> {
         let attempt = Attempt {
-            address: self.hasher.hash_one(("address", network(address))),
-            email: email.map(|email| self.hasher.hash_one(("email", email.to_ascii_lowercase()))),
+            address: self.hasher.hash_one(network(address)),
+            email: email.map(|email| self.hasher.hash_one(email.to_ascii_lowercase())),
         };
-        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
-        for (key, rate) in self.keys(&attempt) {
-            table.wait(key, rate, now).map_or(Ok(()), Err)?;
+        let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
+        for (counted, key, rate) in self.keys(&attempt) {
+            if let Some(wait) = tables.of(counted).wait(key, rate, now) {
+                return Err(LimitMet { counted, rate, wait });
+            }
         }
-        for (key, rate) in self.keys(&attempt) {
-            table.charge(key, rate, now, self.limits.remembered);
+        for (counted, key, rate) in self.keys(&attempt) {
+            tables.of(counted).charge(key, rate, now, self.limits.remembered);
         }
         Ok(attempt)
     }
 
     /// Gives back what a successful login has cost.
     pub(crate) fn succeeded(&self, attempt: Attempt) {
-        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
-        for (key, rate) in self.keys(&attempt) {
-            if let Some(at) = table.whole_at.get_mut(&key) {
-                *at = at.saturating_sub(rate.every);
-            }
+        let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
+        for (counted, key, rate) in self.keys(&attempt) {
+            tables.of(counted).give_back(key, rate);
         }
     }
 
-    fn keys(&self, attempt: &Attempt) -> impl Iterator<Item = (u64, Rate)> + use<> {
-        let address = Some((attempt.address, self.limits.per_address));
-        let email = attempt.email.map(|email| (email, self.limits.per_email));
+    fn keys(&self, attempt: &Attempt) -> impl Iterator<Item = (Counted, u64, Rate)> + use<> {
+        let address = Some((Counted::Address, attempt.address, self.limits.per_address));
+        let email = attempt.email.map(|email| (Counted::Email, email, self.limits.per_email));
         address.into_iter().chain(email)
+    }
+}
+
+impl Tables {
+    fn of(&mut self, counted: Counted) -> &mut Table {
+        match counted {
+            Counted::Address => &mut self.addresses,
+            Counted::Email => &mut self.emails,
+        }
     }
 }
 
@@ -84,37 +122,39 @@ impl Table {
         owed.checked_sub(room).filter(|wait| !wait.is_zero())
     }
 
+    /// Where the table is full, it forgets what is whole again soonest: what was tried most is
+    /// remembered longest, whatever comes.
     fn charge(&mut self, key: u64, rate: Rate, now: Duration, remembered: usize) {
-        if self.whole_at.len() >= remembered && !self.whole_at.contains_key(&key) {
-            self.make_room(now);
+        let at = self.whole_at.remove(&key);
+        if let Some(at) = at {
+            self.order.remove(&(at, key));
         }
-        let at = self.whole_at.entry(key).or_default();
-        *at = (*at).max(now).saturating_add(rate.every);
+        while let Some((at, oldest)) = self.order.first().copied()
+            && (at <= now || self.order.len() >= remembered)
+        {
+            self.order.remove(&(at, oldest));
+            self.whole_at.remove(&oldest);
+        }
+        let at = at.unwrap_or_default().max(now).saturating_add(rate.every);
+        self.whole_at.insert(key, at);
+        self.order.insert((at, key));
     }
 
-    /// Forgets what is whole again, at most once a second; if nothing is, forgets anything: the
-    /// table stays bounded, whatever comes.
-    fn make_room(&mut self, now: Duration) {
-        if now.saturating_sub(self.purged_at) >= Duration::from_secs(1) || self.purged_at.is_zero()
-        {
-            self.purged_at = now.max(Duration::from_nanos(1));
-            let before = self.whole_at.len();
-            self.whole_at.retain(|_, at| *at > now);
-            if self.whole_at.len() < before {
-                return;
-            }
-        }
-        if let Some(key) = self.whole_at.keys().next().copied() {
-            self.whole_at.remove(&key);
+    fn give_back(&mut self, key: u64, rate: Rate) {
+        if let Some(at) = self.whole_at.get_mut(&key) {
+            self.order.remove(&(*at, key));
+            *at = at.saturating_sub(rate.every);
+            self.order.insert((*at, key));
         }
     }
 }
 
-/// What counts as one address: an IPv4 address, or the /64 that one IPv6 customer has.
-fn network(address: IpAddr) -> u128 {
-    match address.to_canonical() {
-        IpAddr::V4(v4) => u128::from(v4.to_bits()),
-        IpAddr::V6(v6) => v6.to_bits() & !u128::from(u64::MAX),
+impl fmt::Display for Counted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Address => "address",
+            Self::Email => "email",
+        })
     }
 }
 
@@ -141,8 +181,8 @@ mod tests {
         let attempts = attempts(100);
         let try_at = |now| attempts.begin(seconds(now), HOME, Some("ada@example.org"));
         assert!(try_at(0).is_ok() && try_at(0).is_ok());
-        assert_eq!(try_at(0).unwrap_err(), seconds(10));
-        assert_eq!(try_at(4).unwrap_err(), seconds(6), "what is refused is not counted");
+        assert_eq!(try_at(0).unwrap_err().wait, seconds(10));
+        assert_eq!(try_at(4).unwrap_err().wait, seconds(6), "what is refused is not counted");
         assert!(attempts.begin(seconds(4), HOME, Some("bob@example.org")).is_ok());
         assert!(attempts.begin(seconds(4), HOME, Some("ADA@example.org")).is_err());
         assert!(try_at(10).is_ok());
@@ -181,11 +221,31 @@ mod tests {
     }
 
     #[test]
-    fn the_table_stays_bounded() {
+    fn a_flood_keeps_the_tables_bounded_and_what_was_tried_most() {
         let attempts = attempts(10);
-        for number in 0..1000_u32 {
-            let _ = attempts.begin(seconds(1), IpAddr::V4(number.into()), None);
+        let guess = |address: u32| {
+            attempts.begin(seconds(1), IpAddr::V4(address.into()), Some("ada@example.org"))
+        };
+        assert!(guess(0).is_ok() && guess(1).is_ok());
+        for number in 2..1000_u32 {
+            let email = format!("{number}@example.org");
+            assert!(attempts.begin(seconds(1), IpAddr::V4(number.into()), Some(&email)).is_ok());
+            assert_eq!(guess(5000 + number).unwrap_err().counted, Counted::Email);
         }
-        assert!(attempts.table.lock().unwrap().whole_at.len() <= 10);
+        let tables = attempts.tables.lock().unwrap();
+        for table in [&tables.addresses, &tables.emails] {
+            assert_eq!((table.whole_at.len(), table.order.len()), (10, 10));
+        }
+    }
+
+    #[test]
+    fn what_is_whole_again_is_forgotten() {
+        let attempts = attempts(10);
+        for second in 0..100 {
+            let address = IpAddr::V4(u32::try_from(second).unwrap().into());
+            attempts.begin(seconds(second * 10), address, Some("ada@example.org")).unwrap();
+        }
+        let tables = attempts.tables.lock().unwrap();
+        assert_eq!((tables.addresses.order.len(), tables.emails.order.len()), (1, 1));
     }
 }

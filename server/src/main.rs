@@ -63,6 +63,7 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> Result<(), Failure> {
+    let undumpable = command::hardening::forbid_core_dumps();
     let settings = command::Source { file: arguments.config, data_dir: arguments.data_dir };
     if let Command::CheckConfig = arguments.command {
         return command::check_config(&settings);
@@ -72,6 +73,9 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
     }
     let config = settings.read()?;
     log::start(&config.log)?;
+    if let Err(error) = undumpable {
+        tracing::warn!(%error, "a core image of this process would hold tokens");
+    }
     match arguments.command {
         Command::Serve(arguments) => serve::run(settings, config, &arguments),
         Command::Keys(command) => keys::run(&config, command),

@@ -16,6 +16,7 @@ use tokenkeep_core::{Error, Refusal};
 use warp::Reply as _;
 
 use crate::failure::Failure;
+use crate::login_attempts::LimitMet;
 use crate::service_key::KeyRefusal;
 
 /// A response of our own.
@@ -156,7 +157,7 @@ impl Shape {
             Failure::ServiceKey(KeyRefusal::MissingScope) => Self::new(Status::FORBIDDEN, Code::MissingScope, "the service key has not the scope that this needs"),
             Failure::NotFound => Self::new(Status::NOT_FOUND, Code::NotFound, "there is nothing at this path"),
             Failure::MethodNotAllowed(_) => Self::new(Status::METHOD_NOT_ALLOWED, Code::MethodNotAllowed, "use a method that Allow names"),
-            Failure::TooManyAttempts(pause) => Self::new(Status::TOO_MANY_REQUESTS, Code::TooManyRequests, "too many attempts: wait as long as Retry-After says").after(*pause),
+            Failure::TooManyAttempts(met) => Self::new(Status::TOO_MANY_REQUESTS, Code::TooManyRequests, "too many attempts: wait as long as Retry-After says").after(met.wait),
             Failure::Busy => Self::new(Status::SERVICE_UNAVAILABLE, Code::Busy, "the server is busy: try again").after(ONE_SECOND),
             Failure::ShuttingDown => Self::of_flow(&Error::ShuttingDown),
             Failure::UpstreamUnreachable(_) => Self::new(Status::BAD_GATEWAY, Code::UpstreamUnavailable, "the service behind this address cannot be reached").after(ONE_SECOND),
@@ -191,8 +192,7 @@ impl Shape {
 
     fn put_headers(&self, failure: &Failure, headers: &mut HeaderMap, cleared: &HeaderValue) {
         if let Some(pause) = self.retry_after {
-            let whole = pause.as_secs() + u64::from(pause.subsec_nanos() > 0);
-            headers.insert(RETRY_AFTER, whole.max(1).into());
+            headers.insert(RETRY_AFTER, whole_seconds(pause).into());
         }
         match failure {
             Failure::SignIn(sign_in) => {
@@ -205,12 +205,31 @@ impl Shape {
             Failure::ServiceKey(_) => {
                 headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             }
+            Failure::TooManyAttempts(met) => put_limit(met, headers),
             Failure::MethodNotAllowed(methods) => {
                 headers.insert(ALLOW, HeaderValue::from_static(methods));
             }
             _ => {}
         }
     }
+}
+
+/// Names the limit that was met (draft-ietf-httpapi-ratelimit-headers-10).
+fn put_limit(met: &LimitMet, headers: &mut HeaderMap) {
+    let LimitMet { counted, rate, wait } = met;
+    let window = whole_seconds(rate.every.saturating_mul(rate.burst));
+    let limit = format!("\"{counted}\";r=0;t={}", whole_seconds(*wait));
+    let policy = format!("\"{counted}\";q={};w={window}", rate.burst);
+    for (name, text) in [(RATE_LIMIT, limit), (RATE_LIMIT_POLICY, policy)] {
+        if let Ok(value) = HeaderValue::try_from(text) {
+            headers.insert(name, value);
+        }
+    }
+}
+
+/// Rounded up, and never none at all: who comes back then is not too early.
+fn whole_seconds(pause: Duration) -> u64 {
+    (pause.as_secs() + u64::from(pause.subsec_nanos() > 0)).max(1)
 }
 
 /// The auth server's words for the user, or ours.
@@ -262,4 +281,6 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const CSP: HeaderValue = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
 const CORP: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 const REQUEST_ID: HeaderName = HeaderName::from_static(wire::REQUEST_ID_HEADER);
+const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const ONE_SECOND: Duration = Duration::from_secs(1);

@@ -7,6 +7,7 @@ mod events;
 mod health;
 mod login;
 mod logout;
+mod openapi;
 pub(crate) mod session;
 mod task;
 mod token;
@@ -60,7 +61,7 @@ pub(crate) fn table<S: TokenStore, I: Issuer>(app: &Arc<App<S, I>>) -> Table {
         .or(admin_task(app))
         .unify()
         .boxed();
-    let all = browsers.or(services).unify().or(health(app)).unify();
+    let all = browsers.or(services).unify().or(health(app)).unify().or(openapi()).unify();
     let service = warp::service(all.recover(nothing_here).unify());
     Arc::new(move |request| {
         let mut service = service.clone();
@@ -225,28 +226,32 @@ fn health<S: TokenStore, I: Issuer>(app: &Arc<App<S, I>>) -> Route {
     live.map(warp::Reply::into_response).or(ready.map(warp::Reply::into_response)).unify().boxed()
 }
 
+/// GET /openapi.json
+fn openapi() -> Route {
+    warp::path!("openapi.json")
+        .and(warp::get())
+        .then(openapi::document)
+        .map(warp::Reply::into_response)
+        .boxed()
+}
+
 /// The methods that a path takes, as `Allow` names them; absent if nothing is there.
 pub(crate) fn methods_at(path: &str) -> Option<&'static str> {
-    match path {
-        "/api_v1/auth/register" | "/api_v1/auth/login" => Some("POST"),
-        wire::REGISTER | wire::LOGIN | wire::SESSION_REFRESH | wire::LOGOUT | wire::TOKEN => {
-            Some("POST")
-        }
-        wire::SESSION | wire::ADMIN_STATS | LIVE | READY => Some("GET, HEAD"),
-        // They do not end, so their heads come with the first event.
-        wire::EVENTS | wire::ADMIN_EVENTS => Some("GET"),
-        wire::DEVICES | wire::ADMIN_DEVICES => Some("GET, HEAD, DELETE"),
-        wire::ADMIN_TASK => Some("GET, HEAD, POST, DELETE"),
-        _ => {
-            let device = path.strip_prefix(wire::DEVICES)?.strip_prefix('/')?;
-            (!device.is_empty() && !device.contains('/')).then_some("PATCH, DELETE")
-        }
+    if let Some((_, methods)) = METHODS.iter().find(|(known, _)| *known == path) {
+        return Some(methods);
     }
+    let device = path.strip_prefix(wire::DEVICES)?.strip_prefix('/')?;
+    (!device.is_empty() && !device.contains('/')).then_some(METHODS_OF_A_DEVICE)
 }
 
 /// Whether a path asks for the health of the server.
 pub(crate) fn is_health(path: &str) -> bool {
     matches!(path, LIVE | READY)
+}
+
+/// Whether a path is taken at every door.
+pub(crate) fn is_everywhere(path: &str) -> bool {
+    is_health(path) || matches!(path, wire::TOKEN | OPENAPI)
 }
 
 /// Whether a path is for programs with a service key, which no browser sends by itself.
@@ -294,5 +299,28 @@ async fn nothing_here(_: warp::Rejection) -> Result<Response, std::convert::Infa
 
 const LIVE: &str = "/livez";
 const READY: &str = "/readyz";
+const OPENAPI: &str = "/openapi.json";
+/// The methods of every path that is there as it is.
+const METHODS: [(&str, &str); 17] = [
+    ("/api_v1/auth/register", "POST"),
+    ("/api_v1/auth/login", "POST"),
+    (wire::REGISTER, "POST"),
+    (wire::LOGIN, "POST"),
+    (wire::SESSION, "GET, HEAD"),
+    (wire::SESSION_REFRESH, "POST"),
+    (wire::LOGOUT, "POST"),
+    (wire::DEVICES, "GET, HEAD, DELETE"),
+    // They do not end, so their heads come with the first event.
+    (wire::EVENTS, "GET"),
+    (wire::ADMIN_EVENTS, "GET"),
+    (wire::TOKEN, "POST"),
+    (wire::ADMIN_DEVICES, "GET, HEAD, DELETE"),
+    (wire::ADMIN_STATS, "GET, HEAD"),
+    (wire::ADMIN_TASK, "GET, HEAD, POST, DELETE"),
+    (LIVE, "GET, HEAD"),
+    (READY, "GET, HEAD"),
+    (OPENAPI, "GET, HEAD"),
+];
+const METHODS_OF_A_DEVICE: &str = "PATCH, DELETE";
 const RESERVED: [&str; 8] =
     ["v1", "authz", "livez", "readyz", "metrics", "openapi.json", "oauth2", "api_v1"];

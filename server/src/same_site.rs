@@ -82,7 +82,7 @@ mod tests {
             public_origins: vec!["https://app.example.org/".into()],
             ..ServerSettings::default()
         };
-        let peer = Peer(([127, 0, 0, 1], 9).into());
+        let peer = Peer::Network(([127, 0, 0, 1], 9).into());
         for path in ["/v1/logout", "/v1/admin/users", "/api/x"] {
             let uri = Uri::from_static(path);
             let verdict = |method| check(&method, &uri, &headers, peer, &settings).is_ok();

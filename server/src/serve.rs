@@ -3,7 +3,11 @@
 mod accept;
 mod activity;
 mod connection;
+mod heads;
+mod listener;
 mod noted;
+mod places;
+mod tls;
 
 use std::fmt;
 use std::future::Future;
@@ -11,7 +15,6 @@ use std::io;
 use std::sync::Arc;
 
 use tokenkeep_core::{Issuer, TokenStore};
-use tokio::net::TcpListener;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
@@ -19,20 +22,8 @@ use crate::app::App;
 use crate::surface::{Door, Surface};
 use connection::Connections;
 
-/// Where requests come in.
-#[derive(Debug)]
-pub struct Listeners {
-    /// For browsers, proxies and services.
-    pub public: TcpListener,
-    /// For administration; absent: it is served with the rest.
-    pub admin: Option<TcpListener>,
-}
-
-impl From<TcpListener> for Listeners {
-    fn from(public: TcpListener) -> Self {
-        Self { public, admin: None }
-    }
-}
+pub use listener::{Listener, Listeners};
+pub use tls::{Tls, TlsError};
 
 /// Whether everything was finished when the server stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,15 +59,19 @@ pub async fn serve<S: TokenStore, I: Issuer>(
     app: Arc<App<S, I>>,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<Stopped> {
-    let Listeners { public, admin } = listeners.into();
+    let Listeners { public, admin, tls } = listeners.into();
     let connections = Arc::new(Connections::new(Surface::new(Arc::clone(&app))));
     let accepting = TaskTracker::new();
-    let door = if admin.is_some() { Door::Public } else { Door::Everything };
-    tracing::info!(address = %public.local_addr()?, "serving");
-    accepting.spawn(accept::run(public, Arc::clone(&connections), door));
-    if let Some(admin) = admin {
-        tracing::info!(address = %admin.local_addr()?, "serving administration");
-        accepting.spawn(accept::run(admin, Arc::clone(&connections), Door::Admin));
+    let door = if admin.is_empty() { Door::Everything } else { Door::Public };
+    let doors = public.into_iter().map(|listener| (listener, door));
+    for (listener, door) in doors.chain(admin.into_iter().map(|listener| (listener, Door::Admin))) {
+        let address = listener.address()?;
+        let tls = tls.clone().filter(|_| listener.speaks_tls(door));
+        match door {
+            Door::Admin => tracing::info!(%address, tls = tls.is_some(), "serving administration"),
+            _ => tracing::info!(%address, tls = tls.is_some(), "serving"),
+        }
+        accepting.spawn(accept::run(listener, tls, Arc::clone(&connections), door));
     }
     accepting.close();
     shutdown.await;

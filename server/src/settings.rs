@@ -1,8 +1,11 @@
 //! What an operator may set about the HTTP surface; the defaults are the documented ones.
 
+use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 /// What an operator may set about the HTTP surface.
 #[derive(Clone, Debug)]
@@ -16,8 +19,8 @@ pub struct ServerSettings {
     pub public_origins: Vec<String>,
     /// Where browsers are sent to log in; absent: they get a 401 as programs do.
     pub login_page: Option<String>,
-    /// The networks whose `X-Forwarded-*` is believed; nobody's by default.
-    pub trusted_proxies: Vec<IpNet>,
+    /// Whose `X-Forwarded-*` is believed; nobody's by default.
+    pub trusted_proxies: Vec<TrustedProxy>,
     /// What a connection may take.
     pub connections: ConnectionLimits,
     /// What a request may take.
@@ -53,6 +56,52 @@ impl Default for ServerSettings {
     }
 }
 
+/// Whose `X-Forwarded-*` is believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TrustedProxy {
+    /// That of the peers in a network.
+    Network(IpNet),
+    /// That of the peers on a unix socket.
+    Unix,
+}
+
+/// Why a text names no trusted proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a network like \"10.0.0.0/8\" or \"unix\" is expected")]
+pub struct UnknownProxy;
+
+impl FromStr for TrustedProxy {
+    type Err = UnknownProxy;
+
+    fn from_str(text: &str) -> Result<Self, UnknownProxy> {
+        match text {
+            "unix" => Ok(Self::Unix),
+            network => network.parse().map(Self::Network).map_err(|_| UnknownProxy),
+        }
+    }
+}
+
+impl fmt::Display for TrustedProxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Network(network) => network.fmt(f),
+            Self::Unix => f.write_str("unix"),
+        }
+    }
+}
+
+impl Serialize for TrustedProxy {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for TrustedProxy {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        String::deserialize(from)?.parse().map_err(D::Error::custom)
+    }
+}
+
 /// How the device cookie is named and guarded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CookiePolicy {
@@ -77,8 +126,13 @@ pub enum SameSite {
 /// What a connection may take.
 #[derive(Clone, Copy, Debug)]
 pub struct ConnectionLimits {
-    /// How many connections are open at one time on one listener; others wait in its queue.
+    /// How many connections are open at one time, on the public listeners and on those of
+    /// administration. At the limit those that have rested longest make room; while none rests,
+    /// others wait in the listener's queue.
     pub connections: usize,
+    /// How many of them may come from one address (an IPv6 /64 is one address) that is neither
+    /// this machine's own nor a trusted proxy's.
+    pub per_address: usize,
     /// How long the first complete request may take to come.
     pub first_request: Duration,
     /// How long the headers of a later request may take.
@@ -99,6 +153,7 @@ impl Default for ConnectionLimits {
     fn default() -> Self {
         Self {
             connections: 10_000,
+            per_address: 1_000,
             first_request: Duration::from_secs(10),
             header_read: Duration::from_secs(10),
             idle: Duration::from_secs(75),
@@ -147,7 +202,7 @@ pub struct LoginLimits {
     pub per_address: Rate,
     /// For one email.
     pub per_email: Rate,
-    /// How many addresses and emails are remembered at one time.
+    /// How many addresses, and how many emails, are remembered at one time.
     pub remembered: usize,
 }
 
@@ -221,11 +276,14 @@ mod tests {
         assert_eq!(connections.header_read, documented.header_read);
         assert_eq!(connections.first_request, documented.first_request);
         assert_eq!(connections.idle, documented.idle);
+        assert_eq!(connections.stall, documented.stall);
         assert_eq!(connections.connections, documented.connections);
+        assert_eq!(connections.per_address, documented.connections_per_address);
         assert_eq!(connections.header_bytes, documented.header_bytes);
         assert_eq!(requests.body_bytes, documented.body_bytes);
         assert_eq!(requests.body_time, documented.body_time);
         assert_eq!(requests.in_flight, documented.in_flight);
+        assert_eq!(requests.gateway_streams, documented.gateway_streams);
         assert_eq!(requests.uri_bytes, documented.uri_bytes);
         assert_eq!(own.drain_delay, documented.drain_delay);
         assert_eq!(own.shutdown_limit, documented.shutdown_limit);

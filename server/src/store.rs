@@ -4,6 +4,7 @@ mod address;
 mod keys;
 mod marker;
 mod opening;
+mod outbox;
 
 use std::num::NonZeroUsize;
 use std::path::Path;
@@ -27,6 +28,7 @@ pub use marker::Moved;
 pub use opening::{
     Source, StoreFailure, configured, open_configured, open_destination, open_source, refuse_moved,
 };
+pub use outbox::open_outbox;
 
 /// A store of any kind.
 #[derive(Clone, Debug)]

@@ -1,8 +1,7 @@
 //! The way of a request: checks on its head, dispatch, and one shape for every failure.
 //!
-//! hyper reads the heads, and two leniencies of it stay: a line may end with a bare LF, and next to
-//! `Transfer-Encoding: chunked` a `Content-Length` is overlooked (RFC 9112, 2.2 and 6.3, allow
-//! both). Neither travels: what goes on to an upstream is written afresh, with one length.
+//! hyper reads the heads; those that can be read in two ways do not come so far (`serve/heads.rs`),
+//! and what goes on to an upstream is written afresh.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -26,8 +25,8 @@ use crate::reply::{self, Asked};
 use crate::routes::{self, Table, authz, session};
 use crate::same_site;
 
-/// Which requests a listener takes. Those for an access token ([`wire::TOKEN`]) and for the
-/// health of the server are taken at every door.
+/// Which requests a listener takes. Those for an access token ([`wire::TOKEN`]), for the health of
+/// the server and for its description are taken at every door.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Door {
     /// All of them.
@@ -44,7 +43,7 @@ impl Door {
         match self {
             Self::Everything => true,
             Self::Public => !admin,
-            Self::Admin => admin || path == wire::TOKEN || routes::is_health(path),
+            Self::Admin => admin || routes::is_everywhere(path),
         }
     }
 }

@@ -14,7 +14,7 @@ use ipnet::IpNet;
 
 use crate::client_address::{Peer, client_address};
 use crate::config::{Config, duration, size};
-use crate::settings::ServerSettings;
+use crate::settings::{ServerSettings, TrustedProxy};
 use crate::{central, gateway, same_site, service_key, sign_in};
 
 /// A fuzz target by its name.
@@ -36,12 +36,13 @@ pub const TARGETS: &[Target] = &[
 
 /// `X-Forwarded-For`, one header a line: what stands left of the client counts for nothing.
 pub fn forwarded_for(bytes: &[u8]) {
-    let proxies: Vec<IpNet> = vec!["10.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()];
-    let peer = |address: [u8; 4]| Peer(SocketAddr::from((address, 9)));
+    let networks: Vec<IpNet> = vec!["10.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()];
+    let proxies: Vec<_> = networks.iter().copied().map(TrustedProxy::Network).collect();
+    let peer = |address: [u8; 4]| Peer::Network(SocketAddr::from((address, 9)));
     let read = |lines: &[u8], peer| client_address(&lists(lines), peer, &proxies);
     assert_eq!(read(bytes, peer([192, 0, 2, 1])), peer([192, 0, 2, 1]).address());
     let client = read(bytes, peer([10, 1, 1, 1]));
-    if !proxies.iter().any(|network| network.contains(&client)) {
+    if !networks.iter().any(|network| network.contains(&client)) {
         let forged = [b"6.6.6.6\n".as_slice(), bytes].concat();
         assert_eq!(read(&forged, peer([10, 1, 1, 1])), client);
     }
@@ -75,7 +76,7 @@ pub fn origin(bytes: &[u8]) {
     let mut headers = HeaderMap::new();
     headers.insert(HOST, HeaderValue::from_static("tokens.example.org"));
     headers.insert(ORIGIN, value);
-    let peer = Peer(SocketAddr::from(([192, 0, 2, 1], 9)));
+    let peer = Peer::Network(SocketAddr::from(([192, 0, 2, 1], 9)));
     let uri = Uri::from_static("/login");
     let passes = same_site::check(&Method::POST, &uri, &headers, peer, &settings).is_ok();
     assert!(!passes || own, "{text:?}");

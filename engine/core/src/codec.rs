@@ -15,6 +15,10 @@
 //!   checksum finds accidents; the tag in the body finds malice.
 //! - body: format (1), key id (4 bytes), the fields, HMAC-SHA256 over a label, the store id, the
 //!   header's length, the header, and the body up to here.
+//! - a list of headers that stands in a file: key id (4 bytes), HMAC-SHA256 over a label, the store
+//!   id, the number of the list (8 bytes) and what follows: the rows. It vouches for what bodies
+//!   cannot: that a session ended, when it was last used, in what order that was
+//!   ([`tag_block`], [`check_block`]).
 //! - a sealed token: version (1), algorithm (1: XChaCha20-Poly1305), key id, 24 bytes of nonce,
 //!   the ciphertext with its tag. Associated data: version, algorithm, key id, store id, device
 //!   id, record version, field name. A sealed token that is moved to another store, record,
@@ -22,16 +26,18 @@
 //!
 //! No input makes the reading side panic, or reserve more memory than the input is long.
 
+mod block;
 mod columns;
 mod header;
 mod layout;
 mod record;
 mod seal;
 
+pub use block::{BLOCK_TAG_LEN, block_key, check_block, tag_block};
 pub use columns::{Columns, Sealing};
 pub use header::{Header, RecordHeader};
 pub use layout::checksum;
-pub use record::{EncodedRecord, decode, encode};
+pub use record::{EncodedRecord, body_key, decode, encode};
 
 /// The format that is written.
 pub const FORMAT: u8 = 1;

@@ -39,6 +39,11 @@ pub trait Issuer: Send + Sync + 'static {
         password: &Password,
     ) -> impl Future<Output = Result<Option<String>, IssuerError>> + Send;
 
+    /// Whether the auth server can be told that a refresh token is not needed any more.
+    fn revokes(&self) -> bool {
+        false
+    }
+
     /// Tells the auth server that a refresh token is not needed any more (RFC 7009). Does
     /// nothing where the auth server cannot be told.
     fn revoke(

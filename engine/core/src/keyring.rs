@@ -1,8 +1,10 @@
 //! The keys that seal tokens at rest, and what is derived from them. No I/O: see the stores.
 
+mod rotation;
+
 use std::fmt;
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -13,11 +15,16 @@ use zeroize::Zeroizing;
 use crate::device::random_bytes;
 use crate::{RandomUnavailable, StoreId};
 
+pub use rotation::{RingError, RingUse};
+
 /// The keys that seal tokens at rest: one active, any number retired.
 ///
 /// The active key seals; every key opens what it has sealed. The id that stands in front of
 /// sealed bytes says which key to take, so nothing is tried out. Cloning is cheap; the keys are
 /// wiped when the last clone goes, and never printed.
+///
+/// Clones are one ring: what one of them takes up ([`KeyRing::take_up`]) all of them have. That is
+/// how a store changes its keys while it is used. [`KeyRing::detached`] is a ring of its own.
 ///
 /// ```
 /// use tokenkeep_core::KeyRing;
@@ -31,9 +38,19 @@ use crate::{RandomUnavailable, StoreId};
 /// ```
 #[derive(Clone)]
 pub struct KeyRing {
-    /// The active key first, then the retired ones, the latest first.
-    keys: Arc<[Key]>,
+    shared: Arc<Shared>,
 }
+
+struct Shared {
+    keys: RwLock<Keys>,
+    reread: Option<Reread>,
+}
+
+/// The active key first, then the retired ones, the latest first.
+type Keys = Arc<[Arc<Key>]>;
+
+/// Where a key may be found that the ring does not have.
+type Reread = Arc<dyn Fn() -> Option<KeyRing> + Send + Sync>;
 
 impl KeyRing {
     /// A ring with one fresh key.
@@ -41,7 +58,7 @@ impl KeyRing {
     /// # Errors
     /// [`RandomUnavailable`] if the operating system gives no random bytes.
     pub fn generate() -> Result<Self, RandomUnavailable> {
-        Ok(Self { keys: Arc::new([Key::random()?]) })
+        Ok(Self::of([Arc::new(Key::random()?)].into()))
     }
 
     /// This ring with a fresh active key; the key that was active is retired.
@@ -49,11 +66,8 @@ impl KeyRing {
     /// # Errors
     /// [`RandomUnavailable`] if the operating system gives no random bytes.
     pub fn rotated(&self) -> Result<Self, RandomUnavailable> {
-        let mut fresh = Key::random()?;
-        while self.key(fresh.id).is_some() {
-            fresh = Key::random()?;
-        }
-        Ok(Self { keys: std::iter::once(fresh).chain(self.keys.iter().cloned()).collect() })
+        let fresh = Arc::new(self.fresh_key()?);
+        Ok(Self::of(std::iter::once(fresh).chain(self.keys().iter().cloned()).collect()))
     }
 
     /// Reads a ring from its text form: the line `tokenkeep keys v1`, then a line for each key
@@ -67,28 +81,29 @@ impl KeyRing {
         if lines.next() != Some(FIRST_LINE) {
             return Err(InvalidKeyRing::FirstLine);
         }
-        let mut keys: Vec<Key> = Vec::new();
+        let mut keys: Vec<Arc<Key>> = Vec::new();
         for (line, number) in lines.zip(2..) {
             let word = if keys.is_empty() { "active" } else { "retired" };
             let key = Key::parse(line, word).ok_or(InvalidKeyRing::KeyLine(number))?;
             if keys.iter().any(|other| other.id == key.id) {
                 return Err(InvalidKeyRing::TwiceTheSameId(number));
             }
-            keys.push(key);
+            keys.push(Arc::new(key));
         }
         if keys.is_empty() {
             return Err(InvalidKeyRing::NoKey);
         }
-        Ok(Self { keys: keys.into() })
+        Ok(Self::of(keys.into()))
     }
 
     /// The text form, keys included, for the one file that holds it.
     #[must_use]
     pub fn to_text(&self) -> Zeroizing<String> {
-        let mut text = Zeroizing::new(String::with_capacity(20 + 64 * self.keys.len()));
+        let keys = self.keys();
+        let mut text = Zeroizing::new(String::with_capacity(20 + 64 * keys.len()));
         text.push_str(FIRST_LINE);
         text.push('\n');
-        for (at, key) in self.keys.iter().enumerate() {
+        for (at, key) in keys.iter().enumerate() {
             text.push_str(if at == 0 { "active " } else { "retired " });
             text.push_str(&key.id.to_string());
             text.push(' ');
@@ -101,19 +116,20 @@ impl KeyRing {
     /// The id of the key that seals.
     #[must_use]
     pub fn active(&self) -> KeyId {
-        self.keys.first().map_or(KeyId([0; 4]), |key| key.id)
+        self.keys().first().map_or(KeyId([0; 4]), |key| key.id)
     }
 
     /// The ids of all keys, the active one first.
-    pub fn ids(&self) -> impl Iterator<Item = KeyId> + '_ {
-        self.keys.iter().map(|key| key.id)
+    pub fn ids(&self) -> impl Iterator<Item = KeyId> + use<> {
+        let ids: Vec<_> = self.keys().iter().map(|key| key.id).collect();
+        ids.into_iter()
     }
 
     /// What `store` may keep to recognise the key `id`, if the ring has it. The key cannot be
     /// found from it.
     #[must_use]
     pub fn check_value(&self, id: KeyId, store: &StoreId) -> Option<[u8; 32]> {
-        let key = self.key(id)?;
+        let key = self.known(id)?;
         let mut info = Vec::with_capacity(64);
         info.extend_from_slice(b"tokenkeep v1 check value\0");
         info.extend_from_slice(&key.id.0);
@@ -121,8 +137,34 @@ impl KeyRing {
         Some(*derive(&key.material, &info))
     }
 
-    pub(crate) fn key(&self, id: KeyId) -> Option<&Key> {
-        self.keys.iter().find(|key| key.id == id)
+    /// The key `id`; one that is not there is looked for where the ring comes from.
+    pub(crate) fn key(&self, id: KeyId) -> Option<Arc<Key>> {
+        self.known(id).or_else(|| self.learned(id))
+    }
+
+    /// The key that seals.
+    pub(crate) fn active_key(&self) -> Option<Arc<Key>> {
+        self.keys().first().cloned()
+    }
+
+    fn known(&self, id: KeyId) -> Option<Arc<Key>> {
+        self.keys().iter().find(|key| key.id == id).cloned()
+    }
+
+    fn of(keys: Keys) -> Self {
+        Self { shared: Arc::new(Shared { keys: RwLock::new(keys), reread: None }) }
+    }
+
+    fn keys(&self) -> Keys {
+        Arc::clone(&self.shared.keys.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn fresh_key(&self) -> Result<Key, RandomUnavailable> {
+        let mut fresh = Key::random()?;
+        while self.known(fresh.id).is_some() {
+            fresh = Key::random()?;
+        }
+        Ok(fresh)
     }
 }
 
@@ -199,7 +241,6 @@ pub enum InvalidKeyRing {
 }
 
 /// One key with what is derived from it, a subkey for each purpose.
-#[derive(Clone)]
 pub(crate) struct Key {
     pub(crate) id: KeyId,
     material: Zeroizing<[u8; 32]>,
@@ -207,13 +248,16 @@ pub(crate) struct Key {
     pub(crate) sealing: Zeroizing<[u8; 32]>,
     /// Tags records.
     pub(crate) tagging: Zeroizing<[u8; 32]>,
+    /// Tags blocks of rows.
+    pub(crate) vouching: Zeroizing<[u8; 32]>,
 }
 
 impl Key {
     fn new(id: KeyId, material: Zeroizing<[u8; 32]>) -> Self {
         let sealing = derive(&material, b"tokenkeep v1 sealing tokens\0");
         let tagging = derive(&material, b"tokenkeep v1 tagging records\0");
-        Self { id, material, sealing, tagging }
+        let vouching = derive(&material, b"tokenkeep v1 tagging blocks\0");
+        Self { id, material, sealing, tagging, vouching }
     }
 
     fn random() -> Result<Self, RandomUnavailable> {
@@ -297,5 +341,6 @@ mod tests {
         let key = ring.key(ring.active()).unwrap();
         assert_ne!(*key.sealing, *key.tagging);
         assert_ne!(*key.sealing, *key.material);
+        assert_ne!(*key.vouching, *key.tagging);
     }
 }

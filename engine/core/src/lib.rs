@@ -7,6 +7,7 @@
 //! - Storage format: [`codec`] and [`keyring`], shared by every store.
 //! - HTTP vocabulary: [`wire`], shared by the server and the client.
 
+mod clock_guard;
 pub mod codec;
 pub mod cookie;
 mod device;
@@ -24,6 +25,7 @@ mod time;
 mod token;
 pub mod wire;
 
+pub use clock_guard::ClockGuard;
 pub use device::{
     Credential, DeviceId, DeviceSecret, InvalidCredential, InvalidDeviceId, RandomUnavailable,
     StoreId, Verifier,

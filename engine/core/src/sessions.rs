@@ -9,13 +9,13 @@ mod logout;
 mod pacing;
 mod refresh;
 mod resume;
+mod revoking;
 mod settings;
 mod settle;
 
 use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
@@ -78,6 +78,10 @@ struct Inner<S, I> {
     background_permits: Arc<Semaphore>,
     /// Notes of use that are under way need one of these.
     touch_permits: Arc<Semaphore>,
+    /// Where ended sessions stand until the issuer has heard of them.
+    outbox: OnceLock<S>,
+    /// Somebody tries again to tell the issuer.
+    telling_again: AtomicBool,
     tasks: TaskTracker,
     counters: Counters,
 }
@@ -138,6 +142,8 @@ impl<S: TokenStore, I: Issuer> Sessions<S, I> {
             permits: Semaphore::new(concurrency),
             background_permits: Arc::new(Semaphore::new(concurrency.div_ceil(2))),
             touch_permits: Arc::new(Semaphore::new(TOUCHES_AT_ONCE)),
+            outbox: OnceLock::new(),
+            telling_again: AtomicBool::new(false),
             tasks: TaskTracker::new(),
             counters: Counters::default(),
             settings,
@@ -197,29 +203,6 @@ impl<S: TokenStore, I: Issuer> Sessions<S, I> {
     fn tell(&self, record: &TokenRecord, kind: EventKind) {
         self.inner.events.send(self.now(), &record.email, record.device_id, kind);
     }
-
-    /// Tells the issuer that the tokens of ended sessions are not needed any more. Best effort:
-    /// bounded in time, and nobody waits for it.
-    fn revoke(&self, ended: Vec<Arc<TokenRecord>>) {
-        if ended.is_empty() {
-            return;
-        }
-        let this = self.clone();
-        self.inner.tasks.spawn(async move {
-            let mut told = 0;
-            let telling = async {
-                for record in &ended {
-                    let call = this.inner.issuer.revoke(&record.refresh_token).await;
-                    told += usize::from(call.is_ok());
-                }
-            };
-            let _ = tokio::time::timeout(REVOKE_DEADLINE, telling).await;
-            if told < ended.len() {
-                let missed = ended.len() - told;
-                tracing::warn!(missed, "the auth server was not told of all ended sessions");
-            }
-        });
-    }
 }
 
 impl<S, I> Clone for Sessions<S, I> {
@@ -234,8 +217,6 @@ impl<S, I> fmt::Debug for Sessions<S, I> {
     }
 }
 
-/// How long the issuer may take to hear of sessions that ended together.
-const REVOKE_DEADLINE: Duration = Duration::from_secs(5);
 /// So many notes of use may wait for the store; others are left out, the next use brings one.
 const TOUCHES_AT_ONCE: usize = 64;
 

@@ -1,15 +1,23 @@
 //! The storage port: what every store of records must promise.
 
-use std::fmt;
+mod answer;
+mod error;
+mod request;
+mod walk;
+
 use std::future::Future;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use crate::device::random_bytes;
-use crate::{
-    DeviceId, Email, EndReason, RandomUnavailable, StoreId, Timestamp, TokenRecord, Verifier,
-    Version,
+use crate::{DeviceId, Email, EndReason, StoreId, Timestamp, TokenRecord, Version};
+
+pub use answer::{
+    Ended, ImportOutcome, InsertOutcome, LeaseOutcome, Lookup, RemoveOutcome, Removed,
+    ReplaceOutcome,
 };
+pub use error::StoreError;
+pub use request::{Ceiling, CeilingPolicy, HolderId, Insert, Release, Tokens};
+pub use walk::{Cursor, Page, StoreStats};
 
 /// Keeps the records of devices. Cloning a handle is cheap.
 ///
@@ -29,13 +37,24 @@ use crate::{
 ///   [`extend_lease`] may be lost.
 /// - **Record and index are one.** [`devices_of`] lists exactly the live records of an email.
 /// - **Sealed.** Nothing that the store writes shows a token; see [`crate::codec`].
-/// - A store does not trust what it reads: a record that does not open, or whose tag does not
-///   match, is [`StoreError::Unreadable`], and stays where it is.
+/// - **The later use counts.** Notes of use (`last_seen_at`, and `previous_visit_at` with it)
+///   belong to no version. Of two that meet, in a [`touch`], a [`replace`] or an [`import`], the
+///   later one stays.
+/// - **An email reaches its own records.** Two emails that an index takes for one are still two:
+///   neither lists, counts nor ends what is the other's.
+/// - **What cannot be read harms itself alone.** A store does not trust what it reads: a record
+///   that does not open, or whose tag does not match, is [`StoreError::Unreadable`] to whoever
+///   asks for it, and stays where it is. It is left out of lists and walks, it neither counts
+///   towards the ceiling nor is it evicted, and its id stays taken. What ends it without asking
+///   for it ([`remove_all_of`], [`Insert::replaces`]) does end it: it can do no harm any more,
+///   should its key be found again. It is not among those that are returned.
 ///
 /// `store_conformance!` of the `testing` feature is this contract as tests.
 ///
+/// [`import`]: TokenStore::import
 /// [`remove`]: TokenStore::remove
 /// [`remove_all_of`]: TokenStore::remove_all_of
+/// [`replace`]: TokenStore::replace
 /// [`touch`]: TokenStore::touch
 /// [`extend_lease`]: TokenStore::extend_lease
 /// [`devices_of`]: TokenStore::devices_of
@@ -61,7 +80,7 @@ pub trait TokenStore: Clone + Send + Sync + 'static {
     /// Replaces the live record of `record.device_id` if it still has version `expected`.
     ///
     /// The stored version becomes `expected.next()`, whatever `record.version` says.
-    /// The store keeps its own notes of use. With [`Tokens::Renewed`] the refresh intent goes in
+    /// The later notes of use stay, the store's or the record's. With [`Tokens::Renewed`] the refresh intent goes in
     /// the same write, whoever holds it: it speaks of tokens that are not there any more. With
     /// [`Tokens::Kept`] the store keeps its intent.
     fn replace(
@@ -99,8 +118,9 @@ pub trait TokenStore: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Result<Vec<Arc<TokenRecord>>, StoreError>> + Send;
 
     /// Takes a record over as another store of the same [`id`](TokenStore::id) kept it: version,
-    /// notes of use and intent included. Never turns time back: what ended here stays ended, a
-    /// higher version stays, and to the same version the later use and a missing intent are added.
+    /// notes of use and intent included. Never turns time back: what ended here stays ended, the
+    /// higher version and the later use stay, whichever side has them, and to the same version a
+    /// missing intent is added. What is dead by its own times is not taken.
     fn import(
         &self,
         record: TokenRecord,
@@ -164,7 +184,8 @@ pub trait TokenStore: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Result<usize, StoreError>> + Send;
 
     /// Reads the live records in the store's own order, at most `limit` after `after`. A record
-    /// that lives through the whole walk is seen at least once.
+    /// that lives through the whole walk is seen at least once. A cursor that is none of this
+    /// store's is an error.
     fn scan(
         &self,
         after: Option<Cursor>,
@@ -180,248 +201,4 @@ pub trait TokenStore: Clone + Send + Sync + 'static {
     /// # Errors
     /// Why it would not.
     fn check_writable(&self) -> impl Future<Output = Result<(), StoreError>> + Send;
-}
-
-/// What is known of a device id.
-#[derive(Clone, Debug)]
-pub enum Lookup {
-    /// A live record.
-    Live(Arc<TokenRecord>),
-    /// It ended, recently enough to say why.
-    Ended(Ended),
-    /// Nothing is known of it.
-    Absent,
-}
-
-impl Lookup {
-    /// The live record, if there is one.
-    #[must_use]
-    pub fn live(self) -> Option<Arc<TokenRecord>> {
-        match self {
-            Self::Live(record) => Some(record),
-            Self::Ended(_) | Self::Absent => None,
-        }
-    }
-}
-
-/// What stays of a session that ended.
-#[derive(Clone, Copy, Debug)]
-pub struct Ended {
-    /// Why it ended.
-    pub reason: EndReason,
-    /// Tells its owner, who may hear the reason, from a stranger.
-    pub verifier: Verifier,
-}
-
-/// A login to store.
-#[derive(Clone, Debug)]
-pub struct Insert {
-    /// The fresh record; it gets [`Version::FIRST`].
-    pub record: TokenRecord,
-    /// The session that the same browser had before; it ends as replaced, if it is of the same
-    /// email, and does not count towards the ceiling.
-    pub replaces: Option<DeviceId>,
-    /// How many devices a user may have.
-    pub ceiling: Option<Ceiling>,
-}
-
-/// How many devices a user may have, and what happens to a login beyond.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ceiling {
-    /// The number of devices.
-    pub devices: NonZeroUsize,
-    /// What happens to a login beyond.
-    pub policy: CeilingPolicy,
-}
-
-/// What happens to a login over the ceiling.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CeilingPolicy {
-    /// The login is refused.
-    Reject,
-    /// The devices that were not seen for the longest time make place.
-    EvictLeastRecentlySeen,
-}
-
-/// What became of an insert.
-#[derive(Clone, Debug)]
-pub enum InsertOutcome {
-    /// The login is stored; these sessions ended for it.
-    Inserted {
-        /// The record as it is stored.
-        record: Arc<TokenRecord>,
-        /// What it displaced.
-        displaced: Vec<Removed>,
-    },
-    /// The device id is taken, by a live record or one that ended a while ago.
-    Taken,
-    /// The user has as many devices as the ceiling allows.
-    CeilingReached,
-}
-
-/// A record that ended, and why.
-#[derive(Clone, Debug)]
-pub struct Removed {
-    /// The record as it was.
-    pub record: Arc<TokenRecord>,
-    /// Why it ended.
-    pub reason: EndReason,
-}
-
-/// Whether a replace brings other tokens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tokens {
-    /// The tokens are as they were: another label, for example.
-    Kept,
-    /// A refresh brought new ones.
-    Renewed,
-}
-
-/// What became of a replace.
-#[derive(Clone, Debug)]
-pub enum ReplaceOutcome {
-    /// The record as it is stored.
-    Replaced(Arc<TokenRecord>),
-    /// Another version is there.
-    Conflict(Arc<TokenRecord>),
-    /// No live record is there; why, if that is known.
-    Gone(Option<EndReason>),
-}
-
-/// What became of a remove.
-#[derive(Clone, Debug)]
-pub enum RemoveOutcome {
-    /// The record as it was.
-    Removed(Arc<TokenRecord>),
-    /// Another version is there.
-    Conflict(Arc<TokenRecord>),
-    /// No live record was there; why, if that is known.
-    Gone(Option<EndReason>),
-}
-
-/// What became of a record that was to be taken over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ImportOutcome {
-    /// It is stored.
-    Imported,
-    /// The same version or a higher one was here.
-    Kept,
-    /// The session ended here.
-    Ended,
-    /// The record is dead.
-    Expired,
-}
-
-/// Names one holder of one lease, so that only it can release it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct HolderId([u8; 16]);
-
-impl HolderId {
-    /// Draws a fresh holder.
-    ///
-    /// # Errors
-    /// [`RandomUnavailable`] if the operating system gives no random bytes.
-    pub fn random() -> Result<Self, RandomUnavailable> {
-        random_bytes().map(Self)
-    }
-
-    /// The holder made of these 16 bytes.
-    #[must_use]
-    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
-        Self(bytes)
-    }
-
-    /// The 16 bytes of the holder.
-    #[must_use]
-    pub const fn as_bytes(&self) -> &[u8; 16] {
-        &self.0
-    }
-}
-
-/// What became of taking a lease.
-#[derive(Clone, Debug)]
-pub enum LeaseOutcome {
-    /// The lease is taken and durable; the record as it is, its intent included.
-    Granted(Arc<TokenRecord>),
-    /// Somebody else is at work until then, unless they are done earlier.
-    Held {
-        /// When the other lease ends at the latest.
-        until: Timestamp,
-    },
-    /// The record has another version: somebody was faster.
-    Conflict(Arc<TokenRecord>),
-    /// No live record is there; why, if that is known.
-    Gone(Option<EndReason>),
-}
-
-/// In what state a lease is given back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Release {
-    /// The request was not sent: nothing is owed. An older uncertainty stays.
-    NotSent,
-    /// The request may have been understood: the refresh token may be spent.
-    Uncertain,
-}
-
-/// A part of a walk over the store.
-#[derive(Clone, Debug)]
-pub struct Page {
-    /// The records.
-    pub records: Vec<Arc<TokenRecord>>,
-    /// Where to go on; absent at the end.
-    pub next: Option<Cursor>,
-}
-
-/// A place in a walk over a store; only the store that made it understands it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cursor(pub Box<[u8]>);
-
-/// What a store holds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct StoreStats {
-    /// Live records.
-    pub devices: u64,
-    /// Emails with a live record.
-    pub users: u64,
-    /// Bytes on disk, as far as the store can tell.
-    pub size_bytes: u64,
-    /// Rows that wait for their space to be reclaimed.
-    pub garbage_rows: u64,
-    /// Records that could not be read since the store was opened.
-    pub unreadable: u64,
-}
-
-/// Why a store could not do what it was asked to.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum StoreError {
-    /// The store cannot work at the moment; the same call may work later.
-    #[error("the store is unavailable")]
-    Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// The record is there and cannot be read: damaged, tampered with, or sealed with a key
-    /// that is not in the ring. It was left as it is.
-    #[error("the record of device {device} cannot be read")]
-    Unreadable {
-        /// The device whose record it is.
-        device: DeviceId,
-        /// What is wrong with it.
-        #[source]
-        cause: crate::codec::CodecError,
-    },
-    /// The store was closed.
-    #[error("the store is closed")]
-    Closed,
-}
-
-impl StoreError {
-    /// The store cannot work because of `cause`.
-    pub fn unavailable(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        Self::Unavailable(cause.into())
-    }
-}
-
-impl fmt::Display for StoreId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.as_bytes().iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
 }

@@ -27,8 +27,10 @@ impl Inner {
         // The index knows of a longer life before the record has it.
         self.learn(&record.email, device, &life, now).await?;
         let kind = if tokens == Tokens::Renewed { "renewed" } else { "kept" };
-        let (hard, idle) = (&life.hard, &life.idle);
-        let mut args = args![micros(now), expected.number(), kind, nonce()?, hard, idle];
+        let previous = record.previous_visit_at.map_or_else(none, micros);
+        let Life { hard, idle, seen, .. } = &life;
+        let mut args =
+            args![micros(now), expected.number(), kind, nonce()?, hard, idle, seen, previous];
         args.extend(self.encode(&record)?);
         let reply = self.on_adopted(&REPLACE, device, &args, now).await?;
         match reply.word() {

@@ -97,6 +97,19 @@ impl Driver {
         Ok(masters)
     }
 
+    /// One tag for each master: a key with it in braces lies there.
+    pub(crate) async fn tags(&self) -> Result<Vec<String>, Fault> {
+        if !self.link.is_cluster() {
+            return Ok(vec!["0".to_owned()]);
+        }
+        let tag_of = |master: &Master| {
+            let there = Route::new(master.slot, SlotAddr::Master);
+            let tags = (0_u32..).map(|number| number.to_string());
+            tags.into_iter().find(|tag| Route::with_key(tag, SlotAddr::Master) == there)
+        };
+        Ok(self.masters().await?.iter().filter_map(tag_of).collect())
+    }
+
     async fn query(&self, cmd: &Cmd, slot: Option<u16>) -> Result<Reply, RedisError> {
         let mut attempt = 0;
         loop {

@@ -1,14 +1,14 @@
 //! What happened to sessions, told to the other servers that share the store.
 
-use std::time::Duration;
+mod listening;
+
+use std::net::IpAddr;
 
 use tokenkeep_core::{
     ClientInfo, DeviceId, Email, EndReason, Event, EventKind, Heard, Origin, StoreError, Timestamp,
 };
-use tokio::sync::mpsc;
 
-use crate::driver::{Driver, Reply};
-use crate::fault::Fault;
+use crate::driver::Reply;
 use crate::row::micros;
 use crate::store::RedisStore;
 
@@ -21,14 +21,19 @@ impl RedisStore {
     pub async fn publish(&self, event: &Event) -> Result<(), StoreError> {
         let Some((kind, reason)) = words_of(&event.kind) else { return Ok(()) };
         let (number, device) = (event.number.to_string(), event.device_id.to_string());
-        let fields = [
+        let (at, address) = (micros(event.at), address_of(&event.kind));
+        let mut fields = vec![
             ("number", number.as_str()),
-            ("at", &micros(event.at)),
+            ("at", &at),
             ("email", event.email.as_str()),
             ("device", &device),
             ("kind", kind),
             ("reason", reason),
         ];
+        if let EventKind::LoggedIn(client) = &event.kind {
+            fields.extend(client.user_agent().map(|agent| ("agent", agent)));
+            fields.extend(address.as_deref().map(|address| ("address", address)));
+        }
         self.append(&fields).await
     }
 
@@ -47,93 +52,6 @@ impl RedisStore {
         let words: Vec<&[u8]> = words.into_iter().map(str::as_bytes).collect();
         self.inner.driver.command(&words).await?;
         Ok(())
-    }
-
-    /// Listens to what other servers tell from here on, until the receiver is dropped. After an
-    /// outage of Redis it goes on where it was.
-    ///
-    /// # Errors
-    /// [`StoreError::Unavailable`] if Redis cannot help at the moment.
-    pub async fn listen(&self) -> Result<mpsc::Receiver<Heard>, StoreError> {
-        // A read that waits would keep the commands of others waiting.
-        let driver =
-            Driver::connect(&self.inner.settings).await.map_err(StoreError::unavailable)?;
-        let key = self.inner.keys.events();
-        let words = ["XREVRANGE", &key, "+", "-", "COUNT", "1"].map(str::as_bytes);
-        let latest = driver.command(&words).await?;
-        let last = latest.at(0).at(0).text().unwrap_or(BEFORE_ALL).to_owned();
-        let wait = (self.inner.settings.response_timeout / 2).as_millis().max(1).to_string();
-        let (sender, receiver) = mpsc::channel(1024);
-        let instance = self.inner.instance.clone();
-        let listener = Listener { driver, key, last, wait, instance, sender };
-        tokio::spawn(listener.run());
-        Ok(receiver)
-    }
-}
-
-/// Reads the stream from the last entry that it has seen on.
-struct Listener {
-    driver: Driver,
-    key: String,
-    last: String,
-    wait: String,
-    instance: String,
-    sender: mpsc::Sender<Heard>,
-}
-
-impl Listener {
-    async fn run(mut self) {
-        while !self.sender.is_closed() {
-            let sender = self.sender.clone();
-            let read = tokio::select! {
-                read = self.read() => read,
-                () = sender.closed() => return,
-            };
-            match read {
-                Ok(heard) => {
-                    for heard in heard {
-                        if self.sender.send(heard).await.is_err() {
-                            return;
-                        }
-                    }
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "what other servers do is not heard at the moment");
-                    tokio::time::sleep(PAUSE).await;
-                }
-            }
-        }
-    }
-
-    /// What was told since the last entry, if need be after a wait.
-    async fn read(&mut self) -> Result<Vec<Heard>, Fault> {
-        let (key, last) = (&self.key, &self.last);
-        let words = ["XREAD", "COUNT", "256", "BLOCK", &self.wait, "STREAMS", key, last];
-        let reply = self.driver.command(&words.map(str::as_bytes)).await?;
-        let mut heard = Vec::new();
-        // The oldest go first: while the last one is there, nothing after it is lost.
-        if self.last != BEFORE_ALL {
-            let words = ["XRANGE", key, last, last].map(str::as_bytes);
-            if self.driver.command(&words).await?.list().is_empty() {
-                heard.push(Heard::Gap);
-                BEFORE_ALL.clone_into(&mut self.last);
-            }
-        }
-        // In the newer protocol the streams are a map, which is read as a flat list.
-        let entries = match reply.at(0) {
-            Reply::List(stream) => stream.get(1),
-            _ => reply.list().get(1),
-        };
-        for entry in entries.map(Reply::list).unwrap_or_default() {
-            if let Some(id) = entry.at(0).text() {
-                id.clone_into(&mut self.last);
-            }
-            let fields = entry.at(1);
-            if field(fields, "by") != Some(&self.instance) {
-                heard.extend(heard_in(fields));
-            }
-        }
-        Ok(heard)
     }
 }
 
@@ -155,7 +73,7 @@ fn event_in(fields: &Reply) -> Option<Event> {
     let device_id: DeviceId = field(fields, "device")?.parse().ok()?;
     let reason = field(fields, "reason")?;
     let kind = match field(fields, "kind")? {
-        "logged_in" => EventKind::LoggedIn(ClientInfo::default()),
+        "logged_in" => EventKind::LoggedIn(client_in(fields)),
         "refreshed" => EventKind::Refreshed,
         "logged_out" => {
             let known = EndReason::ALL.into_iter().find(|known| known.as_str() == reason);
@@ -175,6 +93,19 @@ fn event_in(fields: &Reply) -> Option<Event> {
     })
 }
 
+/// What a device that logged in says of itself. An older server does not tell it.
+fn client_in(fields: &Reply) -> ClientInfo {
+    let address: Option<IpAddr> = field(fields, "address").and_then(|text| text.parse().ok());
+    ClientInfo::new(field(fields, "agent"), address)
+}
+
+fn address_of(kind: &EventKind) -> Option<String> {
+    match kind {
+        EventKind::LoggedIn(client) => client.address().map(|address| address.to_string()),
+        _ => None,
+    }
+}
+
 /// The word for `kind`, and the reason if a session ended. A kind that other servers could not
 /// know has none.
 fn words_of(kind: &EventKind) -> Option<(&'static str, &'static str)> {
@@ -192,5 +123,3 @@ fn words_of(kind: &EventKind) -> Option<(&'static str, &'static str)> {
 /// The kind of an entry that says that others are missing.
 const GAP: &str = "gap";
 const KEPT: &str = "65536";
-const BEFORE_ALL: &str = "0-0";
-const PAUSE: Duration = Duration::from_millis(500);

@@ -51,9 +51,9 @@ impl Keys {
         format!("{}tokenkeep:events", self.prefix)
     }
 
-    /// What is written to see whether writes are taken.
-    pub(crate) fn probe(&self) -> String {
-        format!("{}tokenkeep:probe", self.prefix)
+    /// What is written to see whether writes are taken where `tag` lies.
+    pub(crate) fn probe(&self, tag: &str) -> String {
+        format!("{}tokenkeep:probe:{{{tag}}}", self.prefix)
     }
 
     /// The pattern of all record keys.

@@ -13,7 +13,7 @@ use crate::devices::not_understood;
 use crate::driver::Reply;
 use crate::ending::GRACE_MICROS;
 use crate::fault::GivenUp;
-use crate::index::{Entry, Victim};
+use crate::index::{Entry, Index, Victim};
 use crate::row::{self, Life, micros, none};
 use crate::scripts::{CREATE, INDEX_BEGIN, INDEX_CORRECT, INDEX_DROP, INDEX_SETTLE, args};
 use crate::store::{Inner, nonce};
@@ -35,8 +35,10 @@ impl Inner {
         let Insert { record, replaces, ceiling } = insert;
         let record = TokenRecord { version: Version::FIRST, refresh_intent: None, ..record };
         let device = record.device_id;
-        if !matches!(self.get(device, now).await?, Lookup::Absent) {
-            return Ok(InsertOutcome::Taken);
+        match self.get(device, now).await {
+            Ok(Lookup::Absent) => {}
+            Ok(_) | Err(StoreError::Unreadable { .. }) => return Ok(InsertOutcome::Taken),
+            Err(error) => return Err(error),
         }
         let nonce = nonce()?;
         let victims = match self.begin(&record, replaces, ceiling, &nonce, now).await? {
@@ -89,10 +91,13 @@ impl Inner {
         };
         let Life { hard, idle, seen, created } = life;
         let device = record.device_id;
-        let args =
+        let mut args =
             args![micros(now), device, nonce, hard, idle, seen, created, replaced, devices, policy];
         if ceiling.is_some() {
-            self.settle(&user, now).await?;
+            let index = self.settle(&user, now).await?;
+            if index.entries.len() >= devices {
+                args.extend(self.unreadable_in(&index, now).await?);
+            }
         }
         for _ in 0..ROUNDS {
             let reply = self.on_index(&INDEX_BEGIN, &user, &args).await?;
@@ -108,6 +113,19 @@ impl Inner {
             }
         }
         Ok(Begun::Full)
+    }
+
+    /// The devices in `index` whose records cannot be read: they take nobody's place.
+    async fn unreadable_in(
+        &self,
+        index: &Index,
+        now: Timestamp,
+    ) -> Result<Vec<Vec<u8>>, StoreError> {
+        let rows = self.rows_of(index).await?;
+        let unreadable = rows.into_iter().filter(|(device, row)| {
+            row.as_ref().is_some_and(|row| self.decode(*device, row, now).is_err())
+        });
+        Ok(unreadable.map(|(device, _)| device.to_string().into_bytes()).collect())
     }
 
     /// Whether all devices that count towards the ceiling live. What does not is taken out of the
@@ -138,7 +156,7 @@ impl Inner {
                     all = false;
                 }
                 (Some(row), _) => {
-                    // What cannot be read counts: nobody knows that it is dead.
+                    // It became unreadable since the login began.
                     let Ok(counted) = self.decode(id, row, now) else { continue };
                     if counted.is_dead(now) {
                         let Life { hard, idle, seen, .. } = Life::of(&counted);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use futures_util::future::try_join_all;
 use tokenkeep_core::codec::{CodecError, Sealing};
 use tokenkeep_core::{
     Cursor, DeviceId, Email, EndReason, HolderId, ImportOutcome, Insert, InsertOutcome, KeyRing,
@@ -264,9 +265,12 @@ impl TokenStore for RedisStore {
     }
 
     async fn check_writable(&self) -> Result<(), StoreError> {
-        let key = self.inner.keys.probe();
-        let words: [&[u8]; 5] = [b"SET", key.as_bytes(), b"1", b"PX", b"60000"];
-        self.inner.driver.command(&words).await?;
+        let driver = &self.inner.driver;
+        let probes = driver.tags().await?.into_iter().map(async |tag| {
+            let key = self.inner.keys.probe(&tag);
+            driver.command(&[b"SET", key.as_bytes(), b"1", b"PX", b"60000"]).await
+        });
+        try_join_all(probes).await?;
         Ok(())
     }
 }

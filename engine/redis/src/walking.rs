@@ -92,7 +92,8 @@ impl Inner {
         limit: NonZeroUsize,
         now: Timestamp,
     ) -> Result<Page, StoreError> {
-        let place = after.as_ref().and_then(Place::read);
+        let place = after.map(|cursor| Place::read(&cursor).ok_or(OtherCursor)).transpose();
+        let place = place.map_err(StoreError::unavailable)?;
         let step = self.step(place, &self.keys.records_pattern(), limit.get()).await?;
         let rows = self.rows_under(&step.keys).await?;
         let records = rows.into_iter().filter_map(|(device, row)| {
@@ -260,5 +261,10 @@ impl Inner {
         self.adopt(device, &row, now).await
     }
 }
+
+/// A cursor in which no place can be read.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the cursor is of another store")]
+struct OtherCursor;
 
 const BATCH: usize = 100;

@@ -83,7 +83,8 @@ fn replaced(
     Ok(rows.of_user(email, now)?.into_iter().find(|row| row.device == before))
 }
 
-/// The records that a login evicts; `None` if it is refused.
+/// The records that a login evicts; `None` if it is refused. What cannot be read takes nobody's
+/// place.
 fn over_ceiling(
     rows: &Rows<'_>,
     email: &Email,
@@ -101,7 +102,9 @@ fn over_ceiling(
     if surplus > 0 && ceiling.policy == CeilingPolicy::Reject {
         return Ok(None);
     }
-    counted.sort_by_key(|kept| (kept.record.last_seen_at, kept.record.created_at));
+    counted.sort_by_key(|Kept { record, .. }| {
+        (record.last_seen_at, record.created_at, record.device_id)
+    });
     counted.truncate(surplus);
     Ok(Some(counted))
 }
@@ -120,8 +123,7 @@ pub(crate) fn replace(
     if current.version != expected {
         return Ok(ReplaceOutcome::Conflict(Arc::new(current)));
     }
-    new.record.last_seen_at = current.last_seen_at;
-    new.record.previous_visit_at = current.previous_visit_at;
+    take_later_use(&mut new.record, &current);
     new.record.refresh_intent = current.refresh_intent.filter(|_| tokens == Tokens::Kept);
     Ok(ReplaceOutcome::Replaced(rows.put(Some(id), &new.record, &new.columns)?))
 }
@@ -172,7 +174,7 @@ pub(crate) fn import(
     new: Prepared,
     now: Timestamp,
 ) -> Result<ImportOutcome, Fault> {
-    let Prepared { record, columns } = new;
+    let Prepared { mut record, columns } = new;
     if record.is_dead(now) {
         return Ok(ImportOutcome::Expired);
     }
@@ -184,18 +186,24 @@ pub(crate) fn import(
         return Ok(ImportOutcome::Imported);
     };
     if here.version < record.version {
+        take_later_use(&mut record, &here);
         rows.put(Some(id), &record, &columns)?;
         return Ok(ImportOutcome::Imported);
     }
+    take_later_use(&mut here, &record);
     if here.version == record.version {
-        if record.last_seen_at > here.last_seen_at {
-            here.last_seen_at = record.last_seen_at;
-            here.previous_visit_at = record.previous_visit_at;
-        }
         here.refresh_intent = here.refresh_intent.or(record.refresh_intent);
-        rows.note(id, &here)?;
     }
+    rows.note(id, &here)?;
     Ok(ImportOutcome::Kept)
+}
+
+/// Takes the notes of use of `other`, if they are the later ones.
+fn take_later_use(record: &mut TokenRecord, other: &TokenRecord) {
+    if other.last_seen_at > record.last_seen_at {
+        record.last_seen_at = other.last_seen_at;
+        record.previous_visit_at = other.previous_visit_at;
+    }
 }
 
 pub(crate) fn touch(rows: &Rows<'_>, device: DeviceId, now: Timestamp) -> Result<(), Fault> {

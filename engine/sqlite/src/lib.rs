@@ -105,7 +105,6 @@
 //! | what is refused at opening | `open.rs` |
 
 mod backup;
-mod clock_guard;
 mod command;
 mod connection;
 mod decide;

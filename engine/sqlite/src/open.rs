@@ -152,7 +152,7 @@ fn begin(connection: &mut Connection, path: &Path, options: &Options) -> Result<
             form
         }
     };
-    schema::add_indices(&begun).map_err(&sqlite)?;
+    schema::add_indices(&begun).map_err(OpenError::index(path))?;
     Rows::new(&begun, &form, options.answerable).check_indices().map_err(&sqlite)?;
     begun.execute(OPEN_INTENTS, []).map_err(&sqlite)?;
     begun.commit().map_err(&sqlite)?;

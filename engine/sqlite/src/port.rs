@@ -10,6 +10,7 @@ use tokenkeep_core::{
 };
 
 use crate::decide::{self, Displacing, Prepared};
+use crate::reading::first_after;
 use crate::store::SqliteStore;
 use crate::take_over;
 
@@ -120,7 +121,7 @@ impl TokenStore for SqliteStore {
     }
 
     async fn purge_expired(&self, limit: usize, now: Timestamp) -> Result<usize, StoreError> {
-        match self.shared.guard.certain() {
+        match self.shared.certain() {
             Some(certain) => self.write(move |rows| rows.purge(limit, certain.min(now))).await,
             None => self.shared.check_open().map(|()| 0),
         }
@@ -132,8 +133,13 @@ impl TokenStore for SqliteStore {
         limit: NonZeroUsize,
         now: Timestamp,
     ) -> Result<Page, StoreError> {
-        self.read(move |shared, connection| shared.scan(connection, after.as_ref(), limit, now))
-            .await
+        match first_after(after.as_ref())? {
+            Some(first) => {
+                self.read(move |shared, connection| shared.scan(connection, first, limit, now))
+                    .await
+            }
+            None => Ok(Page { records: Vec::new(), next: None }),
+        }
     }
 
     async fn stats(&self, now: Timestamp) -> Result<StoreStats, StoreError> {

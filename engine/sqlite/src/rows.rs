@@ -9,7 +9,7 @@ use tokenkeep_core::codec::{CodecError, Columns};
 use tokenkeep_core::{DeviceId, Email, EndReason, Ended, Timestamp, TokenRecord, Verifier};
 
 use crate::failure::Fault;
-use crate::reading::OPEN_INTENTS;
+use crate::reading::{OPEN_INTENTS, STATS};
 use crate::row::{Form, Found, instant, selected};
 use crate::schema::{canonical_device, expiries, unsettled};
 
@@ -246,7 +246,7 @@ impl<'a> Rows<'a> {
 
     /// Whether the indices are there that statements name; an error if they are not.
     pub(crate) fn check_indices(&self) -> rusqlite::Result<()> {
-        [PURGE, DUE, UNSETTLED, OPEN_INTENTS]
+        [PURGE, DUE, UNSETTLED, OPEN_INTENTS, STATS]
             .iter()
             .try_for_each(|sql| self.connection.prepare(sql).map(drop))
     }

@@ -75,7 +75,8 @@ const INDICES: &str = concat!(
     "CREATE UNIQUE INDEX IF NOT EXISTS tokenkeep_by_device ON user_auth_credentials (",
     canonical_device!(),
     ");
-    CREATE INDEX IF NOT EXISTS tokenkeep_by_email ON user_auth_credentials (email COLLATE NOCASE);
+    CREATE INDEX IF NOT EXISTS tokenkeep_by_email ON user_auth_credentials
+        (email COLLATE NOCASE, dies_at);
     CREATE INDEX IF NOT EXISTS tokenkeep_ended_by_end ON tokenkeep_ended (forget_at);
     CREATE INDEX IF NOT EXISTS tokenkeep_by_death ON user_auth_credentials (dies_at);
     CREATE INDEX IF NOT EXISTS tokenkeep_by_intent ON user_auth_credentials (leased_until)

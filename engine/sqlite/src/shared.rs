@@ -4,10 +4,9 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use tokenkeep_core::StoreError;
+use tokenkeep_core::{ClockGuard, StoreError, Timestamp};
 use tokio::sync::Notify;
 
-use crate::clock_guard::ClockGuard;
 use crate::failure::Failure;
 use crate::options::Options;
 use crate::readers::Readers;
@@ -19,12 +18,12 @@ pub(crate) struct Shared {
     pub(crate) path: PathBuf,
     pub(crate) form: Form,
     pub(crate) options: Options,
-    pub(crate) guard: ClockGuard,
     pub(crate) readers: Readers,
     /// Told whenever the writer has taken commands out of the channel.
     pub(crate) room: Notify,
     /// Records that could not be read since opening.
     pub(crate) unreadable: AtomicU64,
+    guard: Mutex<ClockGuard>,
     closed: AtomicBool,
     failure: Mutex<Option<Failure>>,
 }
@@ -33,7 +32,7 @@ impl Shared {
     pub(crate) fn new(path: PathBuf, form: Form, options: Options) -> Self {
         Self {
             readers: Readers::new(path.clone(), options.clone()),
-            guard: ClockGuard::new(options.clock.clone()),
+            guard: Mutex::new(ClockGuard::new(&*options.clock)),
             path,
             form,
             options,
@@ -42,6 +41,12 @@ impl Shared {
             closed: AtomicBool::new(false),
             failure: Mutex::new(None),
         }
+    }
+
+    /// The instant up to which whatever expired may be destroyed; none yet after opening.
+    pub(crate) fn certain(&self) -> Option<Timestamp> {
+        let mut guard = self.guard.lock().unwrap_or_else(PoisonError::into_inner);
+        guard.certain(&*self.options.clock)
     }
 
     pub(crate) fn check_open(&self) -> Result<(), StoreError> {

@@ -40,7 +40,7 @@ impl Writer {
         connection: Connection,
         lock: File,
     ) -> Self {
-        let kept_up = shared.guard.monotonic();
+        let kept_up = shared.options.clock.monotonic();
         Self {
             shared,
             commands,
@@ -84,7 +84,7 @@ impl Writer {
                     if let Some(reply) = self.work(first) {
                         return Some(reply);
                     }
-                    let since = self.shared.guard.monotonic().saturating_sub(self.kept_up);
+                    let since = self.shared.options.clock.monotonic().saturating_sub(self.kept_up);
                     if self.more_upkeep || since >= IDLE {
                         self.keep_up();
                     }
@@ -188,7 +188,7 @@ impl Writer {
     /// A step of what is done between batches and when nobody waits: takes over what the
     /// original application wrote, and frees what died.
     fn keep_up(&mut self) {
-        self.kept_up = self.shared.guard.monotonic();
+        self.kept_up = self.shared.options.clock.monotonic();
         self.more_upkeep = false;
         let Some(connection) = &self.connection else { return };
         match step(connection, &self.shared) {
@@ -264,7 +264,7 @@ fn refuse(batch: Vec<Write>, failure: Option<&Failure>) {
 
 /// One step of upkeep; returns whether there is more to do.
 fn step(connection: &Connection, shared: &Shared) -> Result<bool, Fault> {
-    let certain = shared.guard.certain().map(|certain| certain.saturating_sub(LINGERING));
+    let certain = shared.certain().map(|certain| certain.saturating_sub(LINGERING));
     let is_shared = shared.form.is_shared();
     let rows = Rows::new(connection, &shared.form, shared.options.answerable);
     let is_due = certain.map_or(Ok(false), |certain| rows.is_anything_due(certain))?;

@@ -31,13 +31,14 @@ impl Snapshot<'_> {
     /// The row `seq`, if it is there.
     pub(crate) fn row(&self, seq: u64) -> Result<Option<Row>, redb::Error> {
         let Some(header) = self.header(seq)? else { return Ok(None) };
-        let body = find(&self.bodies, seq)?.filter(|body| !body.is_empty());
+        let body = find(&self.bodies, seq, |number, list| Entries::of(number, list))?
+            .filter(|body| !body.is_empty());
         Ok(Some(Row { header, body }))
     }
 
     /// The header of the row `seq`, if it is there.
     pub(crate) fn header(&self, seq: u64) -> Result<Option<Vec<u8>>, redb::Error> {
-        Ok(find(&self.headers.0, seq)?)
+        Ok(find(&self.headers.0, seq, |number, list| Entries::of_headers(number, list))?)
     }
 
     /// The bodies of the block `number`, if it has any.
@@ -58,11 +59,12 @@ impl Snapshot<'_> {
 pub(crate) fn find(
     table: &impl ReadableTable<u64, &'static [u8]>,
     seq: u64,
+    entries: impl for<'a> FnOnce(u64, &'a [u8]) -> Entries<'a>,
 ) -> Result<Option<Vec<u8>>, StorageError> {
     guarded(|| {
         let number = block_of(seq);
         let Some(list) = table.get(number)? else { return Ok(None) };
-        let entry = Entries::of(number, list.value()).find(seq).map_err(corrupted)?;
+        let entry = entries(number, list.value()).find(seq).map_err(corrupted)?;
         Ok(entry.map(<[u8]>::to_vec))
     })
 }

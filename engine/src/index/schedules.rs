@@ -64,7 +64,7 @@ fn check(index: &Index) {
 #[track_caller]
 fn in_all_orders(cache_bytes: usize) {
     let run = move || {
-        let index = Arc::new(Index::new(cache_bytes));
+        let index = Arc::new(Index::new(cache_bytes, u64::MAX));
         index.publish().put(DEVICE, Some(slot(1, false)));
         let readers: Vec<_> = (0..2)
             .map(|_| {

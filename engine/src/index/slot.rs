@@ -38,6 +38,8 @@ pub(crate) struct LiveSlot {
     queued: u32,
     /// A row of its own holds `last_seen_at`; the record's is older.
     pub(crate) has_touch: bool,
+    /// Nobody vouches for its newest row: what the device is, cannot be known. It is in no list.
+    pub(crate) is_suspect: bool,
     /// It was read since the cache's hand last came by.
     pub(crate) used: Mark,
 }
@@ -81,6 +83,27 @@ impl LiveSlot {
             intent: None,
             queued: 0,
             has_touch: false,
+            is_suspect: false,
+            used: Mark::default(),
+        }
+    }
+
+    /// The slot of a device that the row `seq` speaks of, for which nobody vouches. Nothing of
+    /// what it says is taken; it has no version that a record can have.
+    pub(crate) fn suspect(seq: u64) -> Self {
+        Self {
+            seq,
+            version: Version::from_number(0),
+            last_seen_at: Timestamp::default(),
+            previous_visit_at: FIRST_VISIT,
+            ends_at: Timestamp::MAX,
+            idle_micros: u64::MAX,
+            user: 0,
+            cached: None,
+            intent: None,
+            queued: 0,
+            has_touch: false,
+            is_suspect: true,
             used: Mark::default(),
         }
     }
@@ -206,7 +229,7 @@ impl Slot {
     pub(crate) fn outline(&self) -> Outline {
         match self {
             Self::Live(slot) => Outline {
-                user: Some(slot.user),
+                user: Some(slot.user).filter(|_| !slot.is_suspect),
                 queued: slot.queued,
                 has_intent: slot.intent.is_some(),
                 rows: 1 + u64::from(slot.has_touch) + u64::from(slot.intent.is_some()),

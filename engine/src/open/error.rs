@@ -53,6 +53,18 @@ pub enum OpenError {
         /// The format of the file.
         format: u8,
     },
+    /// The file was written by an older version, which vouched for nothing.
+    #[error(
+        "the data file {} has format {format}, which is not read any more: export it with the \
+         version that wrote it, and import that",
+        path.display()
+    )]
+    OlderFormat {
+        /// The file.
+        path: PathBuf,
+        /// The format of the file.
+        format: u8,
+    },
     /// The store is there and is not the one that the program means.
     #[error(
         "this is store {found}, and store {expected} is expected: devices of one are unknown in \
@@ -77,6 +89,14 @@ pub enum OpenError {
     #[error("the key ring does not fit this store: key {key} is missing in it or another one")]
     WrongKeyRing {
         /// The key that is missing or different.
+        key: KeyId,
+    },
+    /// The key ring lacks a key that records may be sealed with.
+    #[error(
+        "the key {key} is missing in the key ring, and records may be sealed with it: put it back"
+    )]
+    KeyMissing {
+        /// The key that is missing.
         key: KeyId,
     },
     /// The file of the key ring cannot be used.

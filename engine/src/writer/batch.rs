@@ -120,19 +120,13 @@ impl<'a> Batch<'a> {
         if self.slot(device).is_some() {
             return Ok(InsertOutcome::Taken);
         }
-        let others = self.live_devices_of(&login.record.email, now);
-        let replaced = replaces.filter(|old| others.iter().any(|(device, _)| device == old));
-        let counted: Vec<_> = others.iter().filter(|(d, _)| Some(*d) != replaced).collect();
-        let Some(evicted) = over_ceiling(&counted, ceiling) else {
+        let email = &login.record.email;
+        let Some(evicted) = self.over_ceiling(email, replaces, ceiling, now)? else {
             return Ok(InsertOutcome::CeilingReached);
         };
-        let ends = replaced.map(|device| (device, EndReason::Replaced));
-        let ends = ends.into_iter().chain(evicted.into_iter().map(|d| (d, EndReason::Evicted)));
-        let displaced = self.end_all(ends, now)?;
-        let user = self.shared.index.user(login.record.email.as_str());
-        if let Some(before) = replaces {
-            self.bury(before, now, |slot| slot.user == user)?;
-        }
+        let evicted = evicted.into_iter().map(|device| (device, EndReason::Evicted));
+        let ends = replaces.map(|device| (device, EndReason::Replaced)).into_iter().chain(evicted);
+        let displaced = self.end_all(email, ends, now)?;
         let record = self.store(login, None, now)?;
         Ok(InsertOutcome::Inserted { record, displaced })
     }
@@ -159,7 +153,7 @@ impl<'a> Batch<'a> {
 
     pub(super) fn touch(&mut self, device: DeviceId, now: Timestamp) {
         let Some(mut slot) = self.live(device, now) else { return };
-        if now > slot.last_seen_at {
+        if now > slot.last_seen_at && !slot.is_suspect {
             slot.touch(now);
             slot.complete_cached();
             self.stage(device, Slot::Live(slot));
@@ -174,7 +168,7 @@ impl<'a> Batch<'a> {
         old: Option<LiveSlot>,
         now: Timestamp,
     ) -> Result<Arc<TokenRecord>, StoreError> {
-        let Prepared { record, bytes } = new;
+        let Prepared { record, bytes } = new.sealed_by(&self.shared.ring, &self.shared.store)?;
         let device = record.device_id;
         let user = self.shared.index.user(record.email.as_str());
         let seq = self.append_bytes(&bytes.header, &bytes.body);
@@ -233,13 +227,40 @@ impl<'a> Batch<'a> {
         }
     }
 
-    fn live_devices_of(&self, email: &Email, now: Timestamp) -> Vec<(DeviceId, LiveSlot)> {
-        let mut devices = self.devices_of(email);
-        devices.retain(|(_, slot)| !slot.is_dead(now));
-        devices
+    /// Which devices of `email` must go for one more; `None` if there is no place.
+    fn over_ceiling(
+        &self,
+        email: &Email,
+        replaced: Option<DeviceId>,
+        ceiling: Option<Ceiling>,
+        now: Timestamp,
+    ) -> Result<Option<Vec<DeviceId>>, StoreError> {
+        let Some(Ceiling { devices: most, policy }) = ceiling else { return Ok(Some(Vec::new())) };
+        let mut counted = self.devices_of(email);
+        counted.retain(|(device, slot)| Some(*device) != replaced && !slot.is_dead(now));
+        if counted.len() < most.get() {
+            return Ok(Some(Vec::new()));
+        }
+        let mut records = Vec::new();
+        for (device, slot) in counted {
+            match self.record(device, &slot) {
+                Ok(record) => records.push(record),
+                // It takes nobody's place.
+                Err(StoreError::Unreadable { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        records.retain(|record| record.email == *email);
+        let excess = (records.len() + 1).saturating_sub(most.get());
+        if excess > 0 && policy == CeilingPolicy::Reject {
+            return Ok(None);
+        }
+        records.sort_by_key(|record| (record.last_seen_at, record.created_at, record.device_id));
+        Ok(Some(records.iter().take(excess).map(|record| record.device_id).collect()))
     }
 
-    /// The devices of `email` that have not ended, be they dead.
+    /// The devices of `email` that have not ended, be they dead, and those of an email with the
+    /// same hash.
     fn devices_of(&self, email: &Email) -> Vec<(DeviceId, LiveSlot)> {
         let user = self.shared.index.user(email.as_str());
         let lists = self.shared.index.lists();
@@ -252,23 +273,5 @@ impl<'a> Batch<'a> {
             _ => None,
         };
         devices.into_iter().filter_map(there).collect()
-    }
-}
-
-/// Which devices must go for one more; `None` if there is no place.
-fn over_ceiling(
-    devices: &[&(DeviceId, LiveSlot)],
-    ceiling: Option<Ceiling>,
-) -> Option<Vec<DeviceId>> {
-    let Some(ceiling) = ceiling else { return Some(Vec::new()) };
-    let excess = (devices.len() + 1).saturating_sub(ceiling.devices.get());
-    match ceiling.policy {
-        _ if excess == 0 => Some(Vec::new()),
-        CeilingPolicy::Reject => None,
-        CeilingPolicy::EvictLeastRecentlySeen => {
-            let mut oldest = devices.to_vec();
-            oldest.sort_by_key(|(device, slot)| (slot.last_seen_at, *device));
-            Some(oldest.into_iter().take(excess).map(|(device, _)| *device).collect())
-        }
     }
 }

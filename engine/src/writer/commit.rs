@@ -70,6 +70,7 @@ impl Writer {
         let attempt = catch_unwind(AssertUnwindSafe(|| {
             append_touches(batch, &touched)?;
             let step = reclaiming.look(batch, rows).map_err(Failure::new)?;
+            batch.tag_blocks().map_err(Failure::new)?;
             let write = |database: &Database| {
                 let mut transaction = database.begin_write()?;
                 transaction.set_durability(durability)?;

@@ -18,10 +18,11 @@ impl Batch<'_> {
         }
         let old = match self.slot(new.record.device_id) {
             Some(Slot::Ended(_)) => return Ok(ImportOutcome::Ended),
-            Some(Slot::Live(here)) if here.version > new.record.version => {
-                return Ok(ImportOutcome::Kept);
-            }
-            Some(Slot::Live(here)) if here.version == new.record.version => {
+            // What became of it cannot be known; it may have ended.
+            Some(Slot::Live(here)) if here.is_suspect => return Ok(ImportOutcome::Kept),
+            Some(Slot::Live(here)) if here.version >= new.record.version => {
+                // An intent is bound to its version.
+                let intent = intent.filter(|_| here.version == new.record.version);
                 self.add_notes(here, &new, intent)?;
                 return Ok(ImportOutcome::Kept);
             }
@@ -43,7 +44,7 @@ impl Batch<'_> {
         Ok(ImportOutcome::Imported)
     }
 
-    /// Adds what `other` knows of the same version: a later use, an intent where there is none.
+    /// Adds what `other` knows: a later use, an intent where there is none.
     fn add_notes(
         &mut self,
         mut slot: LiveSlot,

@@ -8,9 +8,10 @@ use std::collections::BTreeMap;
 
 use redb::Error;
 use tokenkeep_core::DeviceId;
-use tokenkeep_core::codec::Header;
+use tokenkeep_core::codec::{Header, block_key};
 
 use crate::block::{Block, Entries, Size};
+use crate::shared::Shared;
 
 /// A block that stays for some of its rows.
 #[derive(Debug, Default)]
@@ -24,12 +25,17 @@ pub(super) struct LeftBehind {
 impl LeftBehind {
     /// The headers of the block `number` without those of rows that nobody needs. The rows that
     /// stay keep their places.
-    pub(super) fn rewritten(&mut self, number: u64, headers: &[u8]) -> Result<Vec<u8>, Error> {
+    pub(super) fn rewritten(
+        &mut self,
+        number: u64,
+        headers: &[u8],
+        shared: &Shared,
+    ) -> Result<Vec<u8>, Error> {
         let last = self.rows.last_key_value().map_or(0, |(seq, _)| *seq);
         let corrupted = |error: &dyn std::error::Error| Error::Corrupted(error.to_string());
         let mut kept = Block::new(number);
         let mut size = Size::default();
-        for entry in Entries::of(number, headers) {
+        for entry in Entries::of_headers(number, headers) {
             let (seq, bytes) = entry.map_err(|error| corrupted(&error))?;
             if seq > last {
                 break;
@@ -46,6 +52,9 @@ impl LeftBehind {
             }
         }
         self.size = size;
+        // Its bodies stay, and so does the key that they are sealed with.
+        let key = block_key(headers).unwrap_or_else(|| shared.ring.active());
+        kept.tag(key, &shared.ring, &shared.store).map_err(|error| corrupted(&error))?;
         Ok(kept.headers)
     }
 

@@ -26,7 +26,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
 use redb::{Error, StorageError};
-use tokenkeep_core::codec::Header;
+use tokenkeep_core::codec::{Header, check_block};
 use tokenkeep_core::{StoreError, Timestamp};
 
 use super::batch::Batch;
@@ -70,7 +70,8 @@ impl Reclaiming {
     /// before `batch`, and has it carry the rows that are needed.
     pub(super) fn look(&mut self, batch: &mut Batch<'_>, rows: u64) -> Result<Step, Error> {
         let nothing = Step { next: self.next, passed: Passed::default() };
-        if self.is_over || (rows == 0 && self.passed.is_empty() && self.left_behind.is_empty()) {
+        let is_off = self.is_over || batch.shared.is_suspect.load(Ordering::Acquire);
+        if is_off || (rows == 0 && self.passed.is_empty() && self.left_behind.is_empty()) {
             return Ok(nothing);
         }
         let shared = batch.shared;
@@ -123,7 +124,7 @@ impl Reclaiming {
                     rows = left.rows.len(),
                     "rows cannot be read; they stay as they are"
                 );
-                step.passed.rewrite(number.value(), list.value(), &mut left)?;
+                step.passed.rewrite(number.value(), list.value(), &mut left, batch.shared)?;
                 self.left_behind.insert(number.value(), left);
             }
         }
@@ -139,10 +140,13 @@ impl Reclaiming {
         number: u64,
         headers: &[u8],
     ) -> Result<LeftBehind, Error> {
+        // What was changed since the store was opened must not be carried on as if it were ours.
+        let (ring, store) = (&batch.shared.ring, &batch.shared.store);
+        check_block(headers, number, ring, store).map_err(corrupted)?;
         let mut left = LeftBehind::default();
         let known = self.left_behind.get(&number);
         let mut bodies = Bodies::new(snapshot, number);
-        for entry in Entries::of(number, headers) {
+        for entry in Entries::of_headers(number, headers) {
             let (seq, bytes) = entry.map_err(corrupted)?;
             let header = Header::decode(bytes).map_err(corrupted)?;
             let device = header.device();
@@ -188,7 +192,7 @@ impl Reclaiming {
                 passed.add(*number, left.size);
             } else if left.rows.len() < before {
                 let list = snapshot.headers.list(*number)?.unwrap_or_default();
-                passed.rewrite(*number, &list, left)?;
+                passed.rewrite(*number, &list, left, batch.shared)?;
             }
         }
         Ok(passed)
@@ -228,6 +232,7 @@ impl Writer {
         let options = &self.shared.options;
         let share = weight(counts.size).saturating_mul(options.garbage_percent);
         self.reclaiming.is_on = !self.reclaiming.is_over
+            && !self.shared.is_suspect.load(Ordering::Acquire)
             && garbage.rows >= options.garbage_rows.max(1)
             && weight(garbage).saturating_mul(100) >= share;
     }
@@ -256,16 +261,12 @@ impl Writer {
     /// Drops all garbage and shortens the file.
     pub(super) fn compact(&mut self) -> Result<(), StoreError> {
         self.flush()?;
-        if self.reclaiming.is_over {
-            return Err(StoreError::unavailable(NotReclaimed));
-        }
+        self.check_reclaims()?;
         let end = self.shared.next_block.load(Ordering::Acquire);
         self.reclaiming.start_over();
         while self.shared.index.lists().counts.garbage() > 0 && self.reclaiming.next < end {
             self.reclaim(MOST_ROWS)?;
-            if self.reclaiming.is_over {
-                return Err(StoreError::unavailable(NotReclaimed));
-            }
+            self.check_reclaims()?;
         }
         self.reclaim(0)?;
         self.flush()?;
@@ -274,6 +275,25 @@ impl Writer {
             self.fail(&failure);
             failure.into()
         })
+    }
+
+    /// Carries what is needed of the next blocks, from the head of the log if `anew`, and says
+    /// which block comes then. What is carried is under the active key.
+    pub(super) fn reseal(&mut self, anew: bool) -> Result<u64, StoreError> {
+        self.check_reclaims()?;
+        if anew {
+            self.reclaiming.start_over();
+        }
+        self.reclaim(RESEALED_AT_ONCE)?;
+        self.check_reclaims()?;
+        Ok(self.reclaiming.next)
+    }
+
+    fn check_reclaims(&self) -> Result<(), StoreError> {
+        if self.reclaiming.is_over || self.shared.is_suspect.load(Ordering::Acquire) {
+            return Err(StoreError::unavailable(NotReclaimed));
+        }
+        Ok(())
     }
 
     /// Looks at so many rows, and drops those that were passed before.
@@ -307,6 +327,8 @@ const LOOKED_AT_FOR_EACH: u64 = 3;
 /// So many of them however large the batch is.
 const AT_LEAST_FOR_EACH: u64 = 2;
 const FEWEST_ROWS: u64 = 8;
+/// Rows that are resealed in one commit: each is opened and sealed, and others wait for it.
+const RESEALED_AT_ONCE: u64 = 256;
 /// Rows that one commit looks at, unless it appends about as many.
 const MOST_ROWS: u64 = 2048;
 

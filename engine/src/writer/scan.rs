@@ -8,7 +8,7 @@
 use std::ops::RangeInclusive;
 use std::thread::Builder;
 
-use tokenkeep_core::codec::{CodecError, Header};
+use tokenkeep_core::codec::{CodecError, Header, check_block};
 use tokenkeep_core::{DeviceId, HolderId, RefreshIntent, Timestamp, Version};
 
 use crate::block::{Entries, Size, block_of};
@@ -24,6 +24,8 @@ pub(super) struct Scanned {
     /// The number that the next block gets.
     pub(super) next_block: u64,
     blocks: u64,
+    /// Blocks that nobody vouches for.
+    pub(super) suspect_blocks: u64,
     /// What amends records of other parts, in the order of the rows.
     waiting: Vec<(u64, DeviceId, Amendment)>,
 }
@@ -73,7 +75,7 @@ fn parts(snapshot: &Snapshot<'_>) -> Vec<RangeInclusive<u64>> {
 fn about_how_many_rows(snapshot: &Snapshot<'_>, parts: &[RangeInclusive<u64>]) -> usize {
     let first_block = |part: &RangeInclusive<u64>| {
         let block = snapshot.headers.range(part.clone()).ok()?.next()?.ok()?;
-        Some(Entries::of(block.0.value(), block.1.value()).count())
+        Some(Entries::of_headers(block.0.value(), block.1.value()).count())
     };
     let rows: usize = parts.iter().filter_map(first_block).sum();
     let blocks = usize::try_from(snapshot.headers.count().unwrap_or(0)).unwrap_or(0);
@@ -87,6 +89,7 @@ impl Scanned {
         self.size.add(next.size);
         self.next_block = self.next_block.max(next.next_block);
         self.blocks += next.blocks;
+        self.suspect_blocks += next.suspect_blocks;
         self.waiting.append(&mut next.waiting);
         self
     }
@@ -115,7 +118,7 @@ impl Part<'_> {
             }
             scanned.next_block = number.value().saturating_add(1);
             scanned.blocks += 1;
-            self.read_block(Entries::of(number.value(), list.value()), &mut scanned)?;
+            self.read_block(number.value(), list.value(), &mut scanned)?;
         }
         if scanned.blocks == 0 {
             scanned.next_block = 1;
@@ -123,9 +126,14 @@ impl Part<'_> {
         Ok(scanned)
     }
 
-    fn read_block(&self, rows: Entries<'_>, scanned: &mut Scanned) -> Result<(), OpenError> {
+    fn read_block(&self, number: u64, list: &[u8], scanned: &mut Scanned) -> Result<(), OpenError> {
         let path = self.shared.disk.path();
-        for row in rows {
+        let vouched = check_block(list, number, &self.shared.ring, &self.shared.store);
+        if let Err(cause) = vouched {
+            scanned.suspect_blocks += 1;
+            tracing::error!(number, %cause, "a block of rows was changed or planted; it is kept, and nothing in it believed");
+        }
+        for row in Entries::of_headers(number, list) {
             let (seq, bytes) = row.map_err(|error| OpenError::damaged(path, error))?;
             let header = Header::decode(bytes).map_err(|error| match error {
                 CodecError::UnknownFormat(format) => {
@@ -134,7 +142,12 @@ impl Part<'_> {
                 cause => OpenError::damaged(path, DamagedRow { seq, cause }),
             })?;
             scanned.size.add_row(matches!(header, Header::Record(_)));
-            self.take(seq, &header, scanned);
+            match vouched {
+                Ok(_) => self.take(seq, &header, scanned),
+                Err(_) => {
+                    put(self.slots, header.device(), &Slot::Live(LiveSlot::suspect(seq)));
+                }
+            }
         }
         Ok(())
     }
@@ -201,6 +214,9 @@ impl Amendment {
     }
 
     fn applied(&self, mut slot: LiveSlot) -> LiveSlot {
+        if slot.is_suspect {
+            return slot;
+        }
         match *self {
             Self::Touch(last_seen_at, previous_visit_at) => {
                 slot.take_use(last_seen_at, previous_visit_at);

@@ -2,33 +2,50 @@
 
 use std::sync::Arc;
 
-use tokenkeep::{Engine, ManualClock, Options};
-use tokenkeep_core::testing::conformance::{Fixture, START};
+use tokenkeep::testing::with_colliding_emails;
+use tokenkeep::{Engine, KeyRing, ManualClock, Options};
+use tokenkeep_core::testing::conformance::{Fixture, START, lost_keys};
 
-struct OnDisk {
+/// A store in a directory; with `COLLIDING`, all emails have the same hash.
+struct OnDisk<const COLLIDING: bool> {
     engine: Engine,
+    ring: KeyRing,
     clock: Arc<ManualClock>,
     directory: tempfile::TempDir,
 }
 
-fn open(directory: &tempfile::TempDir, clock: &Arc<ManualClock>) -> Engine {
-    Engine::open(directory.path(), Options::new().clock(clock.clone())).unwrap()
+impl<const COLLIDING: bool> OnDisk<COLLIDING> {
+    fn open_at(directory: tempfile::TempDir, clock: Arc<ManualClock>, ring: KeyRing) -> Self {
+        let options = Options::new().clock(clock.clone()).key_ring(ring.clone());
+        let options = if COLLIDING { with_colliding_emails(options) } else { options };
+        let engine = Engine::open(directory.path(), options).unwrap();
+        Self { engine, ring, clock, directory }
+    }
+
+    async fn reopen_with(self, ring: KeyRing) -> Self {
+        let Self { engine, clock, directory, .. } = self;
+        engine.close().await.unwrap();
+        drop(engine);
+        Self::open_at(directory, clock, ring)
+    }
 }
 
-impl Fixture for OnDisk {
+impl<const COLLIDING: bool> Fixture for OnDisk<COLLIDING> {
     type Store = Engine;
 
     async fn open() -> Self {
-        let directory = tempfile::tempdir().unwrap();
         let clock = Arc::new(ManualClock::new(START));
-        Self { engine: open(&directory, &clock), clock, directory }
+        Self::open_at(tempfile::tempdir().unwrap(), clock, KeyRing::generate().unwrap())
     }
 
     async fn reopen(self) -> Self {
-        let Self { engine, clock, directory } = self;
-        engine.close().await.unwrap();
-        drop(engine);
-        Self { engine: open(&directory, &clock), clock, directory }
+        let ring = self.ring.clone();
+        self.reopen_with(ring).await
+    }
+
+    async fn spoil(self) -> Self {
+        let (both, fresh) = lost_keys(&self.ring);
+        self.reopen_with(both).await.reopen_with(fresh).await
     }
 
     fn store(&self) -> &Engine {
@@ -45,4 +62,20 @@ impl Fixture for OnDisk {
     }
 }
 
-tokenkeep_core::store_conformance!(OnDisk);
+tokenkeep_core::store_conformance!(OnDisk<false>);
+
+/// Emails that the index cannot tell apart are two users all the same.
+mod colliding {
+    use super::OnDisk;
+
+    tokenkeep_core::store_conformance!(OnDisk<true>;
+        the_list_of_an_email_is_exact,
+        all_of_an_email_end_at_once,
+        list_and_records_agree_after_reopening,
+        what_was_ended_while_dead_stays_dead,
+        nobody_replaces_the_session_of_another_user,
+        nobody_counts_or_evicts_the_devices_of_another_user,
+        what_cannot_be_read_can_be_ended,
+        no_end_reaches_the_dead_of_another_user
+    );
+}

@@ -5,14 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use redb::{Database, ReadableDatabase as _, TableDefinition};
+use tokenkeep::core::codec::BLOCK_TAG_LEN;
 use tokenkeep::{Engine, HolderId, KeyRing, Lookup, OpenError, StoreId, TokenStore as _};
 
 use crate::support::{Place, device, live, log_in};
 
 const HEADERS: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("headers");
 const META: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("meta");
-/// Bytes in front of a row in its block.
-const LENGTH: usize = 4;
+/// Bytes in front of the first row of a block.
+const IN_FRONT: usize = BLOCK_TAG_LEN + 4;
 
 /// A closed store with twenty records.
 fn closed_store() -> Place {
@@ -108,16 +109,16 @@ fn a_flipped_bit_is_refused_and_the_file_left_or_harmless() {
 #[test]
 fn a_damaged_header_row_is_refused() {
     let place = closed_store();
-    change_row(&place, |bytes| bytes[20] ^= 1);
+    change_row(&place, |bytes| bytes[IN_FRONT + 20] ^= 1);
     assert!(matches!(place.try_open().unwrap_err(), OpenError::Damaged { .. }));
-    change_row(&place, |bytes| bytes[20] ^= 1);
+    change_row(&place, |bytes| bytes[IN_FRONT + 20] ^= 1);
     live(&place.open(), 3, place.now());
 }
 
 #[test]
 fn a_row_of_a_newer_format_is_refused() {
     let place = closed_store();
-    change_row(&place, |bytes| bytes[LENGTH] = 2);
+    change_row(&place, |bytes| bytes[IN_FRONT] = 2);
     let refused = place.try_open().unwrap_err();
     assert!(matches!(refused, OpenError::NewerFormat { format: 2, .. }), "{refused}");
 }
@@ -211,10 +212,10 @@ fn a_rotated_ring_opens_what_the_old_one_sealed() {
     live(&engine, 1, place.now());
     log_in(&engine, 100, place.now());
     drop(engine);
-    // A ring without the key that sealed last does not fit any more.
-    let options = place.options().key_ring(old);
-    let refused = Engine::open(place.directory.path(), options).unwrap_err();
-    assert!(matches!(refused, OpenError::WrongKeyRing { .. }));
+    // A ring without a key that sealed does not fit any more.
+    let active = tokenkeep::key_file::open_or_create(&place.keys()).unwrap().active();
+    let refused = Engine::open(place.directory.path(), place.options().key_ring(old)).unwrap_err();
+    assert!(matches!(refused, OpenError::KeyMissing { key } if key == active), "{refused:?}");
 }
 
 #[cfg(unix)]

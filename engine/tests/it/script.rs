@@ -57,6 +57,10 @@ pub(crate) enum Step {
         limit: usize,
     },
     Compact,
+    /// Another key seals from here on.
+    Rotate,
+    /// Everything comes under the active key, and the others are retired.
+    Reseal,
     Reopen {
         eager: bool,
     },

@@ -10,7 +10,8 @@ use tokenkeep_core::SystemClock;
 use tokenkeep_server::config::{Config, LogSettings, ProxySettings};
 use tokenkeep_server::demo::{Demo, DemoSettings};
 
-use super::serve::{Server, bind, stop_signal};
+use super::listen::bind;
+use super::serve::{Server, stop_signal};
 use super::{Failure, log, runtime};
 
 #[derive(Debug, clap::Args)]
@@ -64,7 +65,7 @@ async fn serve(arguments: &Arguments, data_dir: Option<PathBuf>) -> Result<(), F
     let granting =
         tokio::spawn(async move { demo.serve(auth_listener, std::future::pending()).await });
     println!("{}", script(address, auth_server, &data_dir, &lives));
-    let served = server.run(listener, None, stop).await;
+    let served = server.run(listener.into(), stop).await;
     granting.abort();
     served
 }
@@ -76,7 +77,7 @@ fn config(
     data_dir: PathBuf,
 ) -> Config {
     let mut config = Config::default();
-    config.server.listen = listen;
+    config.server.listen = listen.into();
     config.store.data_dir = data_dir;
     config.auth_server.base_url = Some(format!("http://{auth_server}"));
     config.auth_server.revoke_path = Some("/revoke".into());

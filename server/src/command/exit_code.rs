@@ -2,6 +2,7 @@
 
 use tokenkeep::{BackupError, OpenError};
 use tokenkeep_core::StoreError;
+use tokenkeep_server::TlsError;
 use tokenkeep_server::moving::archive::ArchiveError;
 use tokenkeep_server::moving::{CopyError, CredentialsError};
 use tokenkeep_server::store::{BackupFailure, StoreFailure};
@@ -35,6 +36,12 @@ impl From<BackupFailure> for Failure {
             _ => CANNOT_CREATE,
         };
         Self { code, cause: cause.into() }
+    }
+}
+
+impl From<TlsError> for Failure {
+    fn from(cause: TlsError) -> Self {
+        Self { code: SETTINGS, cause: cause.into() }
     }
 }
 
@@ -73,12 +80,14 @@ impl From<ArchiveError> for Failure {
 
 fn of_opening(error: &OpenError) -> u8 {
     match error {
-        OpenError::Damaged { .. } | OpenError::Foreign { .. } | OpenError::NewerFormat { .. } => {
-            BAD_DATA
-        }
+        OpenError::Damaged { .. }
+        | OpenError::Foreign { .. }
+        | OpenError::NewerFormat { .. }
+        | OpenError::OlderFormat { .. } => BAD_DATA,
         OpenError::OtherStore { .. }
         | OpenError::KeyRingMissing { .. }
         | OpenError::WrongKeyRing { .. }
+        | OpenError::KeyMissing { .. }
         | OpenError::KeyFile(_) => SETTINGS,
         OpenError::Inaccessible { .. } => IO,
         _ => UNAVAILABLE,

@@ -1,30 +1,29 @@
 //! `tokenkeep serve`: from the settings to a server that stops cleanly.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use tokenkeep_core::{Clock, Sessions, SystemClock};
 use tokenkeep_server::central::CentralIssuer;
-use tokenkeep_server::config::{Config, StoreKind};
+use tokenkeep_server::config::{Config, Listen, ServerSettings, StoreKind};
 use tokenkeep_server::moving::Switchable;
 #[cfg(feature = "redis")]
 use tokenkeep_server::relay::Relay;
 use tokenkeep_server::service_key::ServiceKeys;
-use tokenkeep_server::store::AnyStore;
+use tokenkeep_server::store::{AnyStore, open_outbox};
 use tokenkeep_server::upkeep::{Reread, StoreUpkeep};
-use tokenkeep_server::{App, Listeners, assembly, serve};
-use tokio::net::TcpListener;
+use tokenkeep_server::{App, Tls, TlsError, assembly, serve};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Failure, Source, runtime};
+use super::listen::{Passed, Sockets};
+use super::{Failure, Source, hardening, runtime, service_manager};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// Where to listen; wins over the settings.
-    #[arg(long, value_name = "ADDRESS")]
-    listen: Option<SocketAddr>,
+    /// Where to listen: ADDRESS:PORT, unix:PATH or systemd; wins over the settings.
+    #[arg(long, value_name = "PLACE")]
+    listen: Option<Listen>,
     /// What keeps the records: redb, redis or sqlite; wins over the settings.
     #[arg(long, value_name = "KIND")]
     store: Option<StoreKind>,
@@ -35,8 +34,8 @@ pub(crate) fn run(
     mut config: Config,
     arguments: &Arguments,
 ) -> Result<(), Failure> {
-    if let Some(listen) = arguments.listen {
-        config.server.listen = listen;
+    if let Some(listen) = &arguments.listen {
+        config.server.listen = listen.clone();
     }
     if let Some(kind) = arguments.store {
         config.store.kind = kind;
@@ -45,16 +44,55 @@ pub(crate) fn run(
     for warning in config.warnings() {
         tracing::warn!("{warning}");
     }
+    hardening::allow_open_files(config.limits.connections);
+    let tls = open_tls(&config.server)?;
+    tls.iter().for_each(warn_of_loose_key);
+    let passed = Passed::take();
     runtime()?.block_on(async {
-        let listener = bind(config.server.listen).await?;
-        let admin = match config.server.admin_listen {
-            Some(address) => Some(bind(address).await?),
-            None => None,
-        };
+        let sockets = Sockets::open(&config.server, passed, tls.as_ref()).await?;
+        let stop = stop_signal()?;
+        read_again_on_hangup(tls)?;
+        tokio::spawn(service_manager::stay_alive());
         let reread: Reread = Arc::new(move || source.read().ok());
+        service_manager::status("opening the store");
         let server = Server::open(&config, reread).await?;
-        server.run(listener, admin, stop_signal()?).await
+        server.run(sockets, stop).await
     })
+}
+
+/// Reads the certificate of the settings, if there is one.
+pub(crate) fn open_tls(settings: &ServerSettings) -> Result<Option<Tls>, TlsError> {
+    let Some((certificate, key)) = settings.tls.files() else { return Ok(None) };
+    Tls::open(certificate, key).map(Some)
+}
+
+fn warn_of_loose_key(tls: &Tls) {
+    if let Some(path) = tls.loose_key_file() {
+        tracing::warn!(path = %path.display(), "others can read the private key; chmod 600");
+    }
+}
+
+/// Reads the certificate again at every SIGHUP; if that fails, it stays what it was.
+fn read_again_on_hangup(tls: Option<Tls>) -> Result<(), Failure> {
+    let mut hangup = signal(SignalKind::hangup()).map_err(Failure::unavailable)?;
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            service_manager::reloading();
+            match tls.as_ref().map(Tls::reload) {
+                Some(Ok(())) => {
+                    tls.iter().for_each(warn_of_loose_key);
+                    tracing::info!("the certificate was read again");
+                }
+                Some(Err(error)) => {
+                    let error = format!("{:#}", anyhow!(error));
+                    tracing::error!(error, "the certificate stays as it was");
+                }
+                None => tracing::info!("there is nothing to read again without server.tls"),
+            }
+            service_manager::ready();
+        }
+    });
+    Ok(())
 }
 
 /// A server whose store is open.
@@ -63,6 +101,8 @@ pub(crate) struct Server {
     sessions: Sessions<Switchable<AnyStore>, CentralIssuer>,
     app: Arc<App<Switchable<AnyStore>, CentralIssuer>>,
     shutdown_limit: Duration,
+    /// Sessions that the auth server has not heard the end of.
+    outbox: Option<AnyStore>,
     /// To the other servers on the same Redis.
     #[cfg(feature = "redis")]
     relay: Option<Relay>,
@@ -74,7 +114,11 @@ impl Server {
         let store = Switchable::new(assembly::open_store(config).await?);
         let issuer = CentralIssuer::new(config.auth_server.clone()).map_err(anyhow::Error::from)?;
         let flow = assembly::flow_settings(config);
-        let sessions = Sessions::new(store.clone(), issuer, Arc::clone(&clock), flow);
+        let mut sessions = Sessions::new(store.clone(), issuer, Arc::clone(&clock), flow);
+        let outbox = open_outbox(config, Arc::clone(&clock))?;
+        if let Some(outbox) = &outbox {
+            sessions = sessions.with_outbox(Switchable::new(outbox.clone()));
+        }
         #[cfg(feature = "redis")]
         let relay = match store.current() {
             AnyStore::Redis(redis) => Some(Relay::start(&sessions, &redis)),
@@ -93,6 +137,7 @@ impl Server {
             sessions,
             app: Arc::new(app),
             shutdown_limit,
+            outbox,
             #[cfg(feature = "redis")]
             relay,
         })
@@ -101,8 +146,7 @@ impl Server {
     /// Serves until `stop` is done, finishes what is under way, and closes the store.
     pub(crate) async fn run(
         self,
-        listener: TcpListener,
-        admin: Option<TcpListener>,
+        sockets: Sockets,
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> Result<(), Failure> {
         let mut stop = Box::pin(stop);
@@ -114,8 +158,8 @@ impl Server {
                 return self.close().await;
             }
         }
-        let listeners = Listeners { public: listener, admin };
-        let stopped = serve(listeners, Arc::clone(&self.app), stop).await;
+        service_manager::ready();
+        let stopped = serve(sockets.listeners, Arc::clone(&self.app), stop).await;
         let _ = stopped.context("a listener has no address")?;
         self.close().await
     }
@@ -126,13 +170,11 @@ impl Server {
         if let Some(relay) = self.relay {
             relay.stop().await;
         }
+        if let Some(outbox) = self.outbox {
+            outbox.close().await.map_err(Failure::unavailable)?;
+        }
         self.store.current().close().await.map_err(Failure::unavailable)
     }
-}
-
-pub(crate) async fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
-    let bound = TcpListener::bind(address).await;
-    bound.with_context(|| format!("cannot listen on {address}")).map_err(Failure::unavailable)
 }
 
 /// Done when the process is asked to stop; asked once more, the process stops at once.
@@ -147,6 +189,7 @@ pub(crate) fn stop_signal() -> Result<impl Future<Output = ()> + Send + 'static,
     };
     Ok(async move {
         next().await;
+        service_manager::stopping();
         tracing::info!("stopping: finishing what is under way; a second signal stops at once");
         tokio::spawn(async move {
             next().await;

@@ -8,7 +8,9 @@ use tracing_subscriber::EnvFilter;
 use super::server::{OriginFault, check_origin, is_loopback};
 use crate::store::{Address, RedisAddress};
 
-use super::{Config, CookieShape, Durability, ProxySettings, RotationKind, SameSite, StoreKind};
+use super::{
+    Config, CookieShape, Durability, Listen, ProxySettings, RotationKind, SameSite, StoreKind,
+};
 
 /// What is wrong with which setting.
 pub(super) struct Wrong {
@@ -46,6 +48,7 @@ pub(super) fn doubts(config: &Config) -> Vec<String> {
     let plain =
         base.is_some_and(|url| url.scheme() == "http" && !url.host_str().is_some_and(is_loopback));
     let anonymous = config.server.public_origins.is_empty()
+        && config.server.tls.files().is_none()
         && config.server.cookie_shape() == CookieShape::Secure;
     let bare = config.server.public_origins.is_empty()
         && config.server.cookie_shape() == CookieShape::Loopback;
@@ -96,8 +99,14 @@ fn origins(config: &Config) -> Checked {
         KEY,
         "https and http origins cannot share one cookie; keep one kind",
     )?;
+    let plain = count != 0 && secure == 0;
     refuse(
-        count != 0 && secure == 0 && !config.server.listen.ip().is_loopback(),
+        plain && config.server.tls.files().is_some(),
+        KEY,
+        "with server.tls browsers see https; use https origins",
+    )?;
+    refuse(
+        plain && !config.server.listen.is_local(),
         KEY,
         "plain http needs server.listen on a loopback address; use https origins or listen on 127.0.0.1",
     )
@@ -117,9 +126,24 @@ fn server(config: &Config) -> Checked {
         "a path like \"/login\", an address like \"https://app.example/login\" or \"off\" is expected",
     )?;
     refuse(
-        server.admin_listen == Some(server.listen) && server.listen.port() != 0,
+        server.admin_listen.as_ref().is_some_and(|admin| admin.collides_with(&server.listen)),
         "server.admin_listen",
         "another address than server.listen is expected, or \"off\"",
+    )?;
+    refuse(
+        server.tls.certificate.is_some() && server.tls.key.is_none(),
+        "server.tls.key",
+        "the certificate needs its private key",
+    )?;
+    refuse(
+        server.tls.key.is_some() && server.tls.certificate.is_none(),
+        "server.tls.certificate",
+        "the private key needs its certificate",
+    )?;
+    refuse(
+        server.tls.files().is_some() && matches!(server.listen, Listen::Unix(_)),
+        "server.tls.certificate",
+        "nobody speaks TLS over a unix socket; listen on an address, or leave TLS to the proxy",
     )
 }
 
@@ -141,6 +165,7 @@ fn limits(config: &Config) -> Checked {
         ("limits.first_request", limits.first_request),
         ("limits.body_time", limits.body_time),
         ("limits.idle", limits.idle),
+        ("limits.stall", limits.stall),
         ("limits.shutdown_limit", limits.shutdown_limit),
     ] {
         refuse(value.is_zero(), key, "more than 0s is expected")?;
@@ -148,7 +173,9 @@ fn limits(config: &Config) -> Checked {
     for (key, value, least, most) in [
         ("limits.body_bytes", limits.body_bytes, 1 << 10, 64 << 20),
         ("limits.connections", limits.connections, 1, 1 << 20),
+        ("limits.connections_per_address", limits.connections_per_address, 1, 1 << 20),
         ("limits.in_flight", limits.in_flight, 1, 1 << 20),
+        ("limits.gateway_streams", limits.gateway_streams, 1, 1 << 20),
         ("limits.header_bytes", limits.header_bytes, 8 << 10, 1 << 20),
         ("limits.uri_bytes", limits.uri_bytes, 256, 64 << 10),
     ] {

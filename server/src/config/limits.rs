@@ -25,10 +25,17 @@ pub struct LimitSettings {
     /// How long a connection may rest between requests.
     #[serde(with = "duration")]
     pub idle: Duration,
+    /// How long a client may take nothing of an answer that is there for it.
+    #[serde(with = "duration")]
+    pub stall: Duration,
     /// Connections at a time.
     pub connections: usize,
+    /// Of these, connections from one address that is neither this machine nor a trusted proxy.
+    pub connections_per_address: usize,
     /// Requests at a time.
     pub in_flight: usize,
+    /// Answers of upstreams on their way at a time.
+    pub gateway_streams: usize,
     /// The largest head of a request.
     #[serde(with = "size")]
     pub header_bytes: usize,
@@ -55,8 +62,11 @@ impl Default for LimitSettings {
             body_bytes: 64 << 10,
             body_time: Duration::from_secs(10),
             idle: Duration::from_secs(75),
+            stall: Duration::from_secs(30),
             connections: 10_000,
+            connections_per_address: 1_000,
             in_flight: 4_096,
+            gateway_streams: 8_192,
             header_bytes: 16 << 10,
             uri_bytes: 8 << 10,
             logins_per_address: 30,

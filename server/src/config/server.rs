@@ -2,21 +2,25 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use ipnet::IpNet;
 use reqwest::Url;
 use serde::{Deserialize, Serialize};
 
+use super::listen::{Listen, SocketMode};
 use super::off;
+use super::tls::TlsSettings;
+use crate::settings::TrustedProxy;
 
 /// `[server]`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ServerSettings {
     /// Where the server listens.
-    pub listen: SocketAddr,
+    pub listen: Listen,
     /// Where the admin endpoints and the metrics listen, if not beside the others.
     #[serde(with = "off")]
-    pub admin_listen: Option<SocketAddr>,
+    pub admin_listen: Option<Listen>,
+    /// Who may use a unix socket that the server makes.
+    pub unix_mode: SocketMode,
     /// The origins that browsers see, e.g. `https://app.example`: unsafe requests must come from
     /// one of them, and redirects may go there.
     pub public_origins: Vec<String>,
@@ -24,31 +28,38 @@ pub struct ServerSettings {
     /// as programs get it.
     #[serde(with = "off")]
     pub login_page: Option<String>,
-    /// The networks whose `X-Forwarded-*` headers are believed.
-    pub trusted_proxies: Vec<IpNet>,
+    /// The networks whose `X-Forwarded-*` headers are believed; `unix` for what comes over a
+    /// unix socket.
+    pub trusted_proxies: Vec<TrustedProxy>,
     /// The cookie's `SameSite`.
     pub same_site: SameSite,
+    /// The server's own certificate; without it, https comes from a proxy in front.
+    pub tls: TlsSettings,
 }
 
 impl Default for ServerSettings {
     fn default() -> Self {
         Self {
-            listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), DEFAULT_PORT),
+            listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), DEFAULT_PORT).into(),
             admin_listen: None,
+            unix_mode: SocketMode::default(),
             public_origins: Vec::new(),
             login_page: Some("/login".into()),
             trusted_proxies: Vec::new(),
             same_site: SameSite::Lax,
+            tls: TlsSettings::default(),
         }
     }
 }
 
 impl ServerSettings {
-    /// The device cookie's shape. Without a configured origin the listen address decides.
+    /// The device cookie's shape: with TLS the secure one. Without a configured origin the listen
+    /// address decides; behind a unix socket stands a proxy, of which nothing is known then.
     #[must_use]
     pub fn cookie_shape(&self) -> CookieShape {
         let plain = self.public_origins.iter().all(|origin| origin.starts_with("http://"));
-        if plain && self.listen.ip().is_loopback() {
+        let known = !self.public_origins.is_empty() || matches!(self.listen, Listen::Address(_));
+        if plain && known && self.listen.is_local() && self.tls.files().is_none() {
             CookieShape::Loopback
         } else {
             CookieShape::Secure

@@ -65,7 +65,7 @@ fn the_environment_goes_above_the_file() {
         &[
             ("TOKENKEEP_SERVER__LISTEN", "127.0.0.1:2"),
             ("TOKENKEEP_SERVER__PUBLIC_ORIGINS", "https://a.example, https://b.example"),
-            ("TOKENKEEP_SERVER__TRUSTED_PROXIES", "10.0.0.0/8"),
+            ("TOKENKEEP_SERVER__TRUSTED_PROXIES", "10.0.0.0/8, unix"),
             ("TOKENKEEP_GATEWAY__KEPT_BYTES", "1MiB"),
             ("TOKENKEEP_LIMITS__IN_FLIGHT", "7"),
             ("TOKENKEEP_AUTH_SERVER__ACCESS_LIFETIME", "5m"),
@@ -76,9 +76,9 @@ fn the_environment_goes_above_the_file() {
         ],
     )
     .unwrap();
-    assert_eq!(config.server.listen.port(), 2);
+    assert_eq!(config.server.listen.to_string(), "127.0.0.1:2");
     assert_eq!(config.server.public_origins, ["https://a.example", "https://b.example"]);
-    assert_eq!(config.server.trusted_proxies.len(), 1);
+    assert_eq!(config.server.trusted_proxies.len(), 2);
     assert_eq!(config.gateway.kept_bytes, 1 << 20);
     assert_eq!((config.limits.in_flight, config.limits.body_bytes), (7, 2048));
     assert_eq!(config.auth_server.access_lifetime.as_secs(), 300);
@@ -129,6 +129,14 @@ fn insecure_combinations_are_refused_with_the_line_to_change() {
             "[server]\nlisten = \"0.0.0.0:80\"\npublic_origins = [\"http://localhost:8080\"]",
             &[origins, "line 3", "127.0.0.1"],
         ),
+        (
+            "[server]\nlisten = \"systemd\"\npublic_origins = [\"http://localhost:8080\"]",
+            &[origins, "line 3", "127.0.0.1"],
+        ),
+        (
+            "[server]\npublic_origins = [\"http://localhost\"]\n[server.tls]\ncertificate = \"c\"\nkey = \"k\"",
+            &[origins, "server.tls"],
+        ),
         ("[server]\npublic_origins = [\"https://a.example\", \"http://localhost\"]", &[origins]),
         ("[server]\npublic_origins = [\"https://a.example/\"]", &[origins]),
         ("[server]\npublic_origins = [\"https://u@a.example\"]", &[origins]),
@@ -150,6 +158,13 @@ fn values_out_of_bounds_are_refused() {
         ("[server]\nlogin_page = \"//evil.example\"", "server.login_page"),
         ("[server]\nlogin_page = \"http://evil.example/login\"", "server.login_page"),
         ("[server]\nadmin_listen = \"127.0.0.1:8480\"", "server.admin_listen"),
+        ("[server.tls]\ncertificate = \"c.pem\"", "server.tls.key"),
+        ("[server.tls]\nkey = \"k.pem\"", "server.tls.certificate"),
+        ("[server]\nunix_mode = \"0999\"", "0660"),
+        ("[server]\ntrusted_proxies = [\"10.0.0.0/33\"]", "10.0.0.0/8"),
+        ("[limits]\nstall = \"0s\"", "limits.stall"),
+        ("[limits]\ngateway_streams = 0", "limits.gateway_streams"),
+        ("[limits]\nconnections_per_address = 0", "limits.connections_per_address"),
         ("[limits]\nidle = \"0s\"", "limits.idle"),
         ("[limits]\nbody_bytes = 0", "limits.body_bytes"),
         ("[limits]\nlogins_per_email = 0", "limits.logins_per_email"),
@@ -190,6 +205,13 @@ fn the_cookie_has_its_plain_shape_on_loopback_only() {
         ("[server]\npublic_origins = [\"http://localhost:8480\"]", CookieShape::Loopback),
         ("[server]\npublic_origins = [\"https://app.example\"]", CookieShape::Secure),
         ("[server]\nlisten = \"0.0.0.0:80\"", CookieShape::Secure),
+        ("[server]\nlisten = \"systemd\"", CookieShape::Secure),
+        ("[server]\nlisten = \"unix:/t.sock\"", CookieShape::Secure),
+        (
+            "[server]\nlisten = \"unix:/t.sock\"\npublic_origins = [\"http://localhost\"]",
+            CookieShape::Loopback,
+        ),
+        ("[server.tls]\ncertificate = \"c.pem\"\nkey = \"k.pem\"", CookieShape::Secure),
     ] {
         assert_eq!(read(file, &[]).unwrap().server.cookie_shape(), shape, "{file}");
     }

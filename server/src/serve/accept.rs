@@ -5,15 +5,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokenkeep_core::{Issuer, TokenStore};
-use tokio::net::{TcpListener, TcpStream};
 
 use super::connection::Connections;
+use super::listener::{Listener, Socket};
+use super::tls::Tls;
 use crate::client_address::Peer;
 use crate::surface::Door;
 
 /// Accepts connections until it is told to stop; then the listener closes.
 pub(super) async fn run<S: TokenStore, I: Issuer>(
-    listener: TcpListener,
+    listener: Listener,
+    tls: Option<Tls>,
     connections: Arc<Connections<S, I>>,
     door: Door,
 ) {
@@ -28,24 +30,20 @@ pub(super) async fn run<S: TokenStore, I: Issuer>(
         let place = tokio::select! {
             biased;
             () = stop.cancelled() => break,
-            place = connections.place(door) => place,
+            place = connections.place(door, peer) => place,
         };
-        let Some(place) = place else { break };
-        connections.start(stream, peer, door, place);
+        if let Some(place) = place {
+            connections.start(stream, tls.as_ref().map(Tls::acceptor), peer, door, place);
+        }
     }
 }
 
 /// The next connection. Errors of one connection are its own; when the process is out of file
 /// descriptors or memory, it waits for some to come back.
-async fn accept(listener: &TcpListener) -> (TcpStream, Peer) {
+async fn accept(listener: &Listener) -> (Socket, Peer) {
     loop {
         match listener.accept().await {
-            Ok((stream, peer)) => {
-                if let Err(error) = stream.set_nodelay(true) {
-                    tracing::debug!(%error, "a connection keeps Nagle's algorithm");
-                }
-                return (stream, Peer(peer));
-            }
+            Ok(accepted) => return accepted,
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
                 tracing::error!(%error, "no connection can be accepted at the moment");

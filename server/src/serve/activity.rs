@@ -32,6 +32,10 @@ pub(super) struct Activity {
     /// HTTP/2 says things between requests, which are not the beginning of one, and writes
     /// things that belong to no answer.
     is_http2: AtomicBool,
+    /// The turn when it came, or its last request began or ended.
+    used: AtomicU64,
+    /// How many connections have come to the server.
+    turn: Arc<AtomicU64>,
 }
 
 /// A request under way; ended by its drop.
@@ -45,9 +49,31 @@ pub(super) struct Busy {
 }
 
 impl Activity {
+    /// Of the connection with this `number`, by a `turn` that counts them.
+    pub(super) fn new(number: u64, turn: Arc<AtomicU64>) -> Self {
+        Self { used: AtomicU64::new(number), turn, ..Self::default() }
+    }
+
+    /// The turn since which no request is under way, if none is.
+    pub(super) fn resting_since(&self) -> Option<u64> {
+        let ended = self.ended.load(Ordering::Relaxed);
+        let rests = self.begun.load(Ordering::Relaxed) == ended;
+        rests.then(|| self.used.load(Ordering::Relaxed))
+    }
+
+    /// Whether no request has begun yet.
+    pub(super) fn is_unused(&self) -> bool {
+        self.begun.load(Ordering::Relaxed) == 0
+    }
+
+    fn note_use(&self) {
+        self.used.store(self.turn.load(Ordering::Relaxed), Ordering::Relaxed);
+    }
+
     /// Notes that the head of a request has come in whole; `bare` if no body belongs to it.
     pub(super) fn begin(self: &Arc<Self>, version: Version, bare: bool) -> Busy {
         self.begun.fetch_add(1, Ordering::Relaxed);
+        self.note_use();
         if version == Version::HTTP_2 {
             self.is_http2.store(true, Ordering::Relaxed);
         }
@@ -126,6 +152,7 @@ impl Drop for Busy {
         let reads = activity.reads.load(Ordering::Relaxed);
         let own = reads.wrapping_sub(u64::from(next_has_begun));
         activity.reads_of_requests.store(own, Ordering::Relaxed);
+        activity.note_use();
         activity.ended.fetch_add(1, Ordering::Relaxed);
     }
 }

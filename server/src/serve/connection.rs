@@ -11,13 +11,15 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokenkeep_core::{Issuer, TokenStore};
-use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::either::Either;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::activity::{self, Activity, End};
+use super::activity::{self, End};
+use super::listener::Socket;
 use super::noted::{Answer, Noted};
+use super::places::{Place, Places};
 use crate::client_address::Peer;
 use crate::settings::ConnectionLimits;
 use crate::surface::{Door, Surface};
@@ -27,9 +29,9 @@ pub(super) struct Connections<S, I> {
     surface: Arc<Surface<S, I>>,
     limits: ConnectionLimits,
     http: auto::Builder<TokioExecutor>,
-    places: Arc<Semaphore>,
+    places: Arc<Places>,
     /// Of the admin listener, which must answer when the public one is full.
-    admin_places: Arc<Semaphore>,
+    admin_places: Arc<Places>,
     tasks: TaskTracker,
     /// Cancelled when connections must finish what they are doing.
     pub(super) stop: CancellationToken,
@@ -43,8 +45,8 @@ impl<S: TokenStore, I: Issuer> Connections<S, I> {
         Self {
             http: http(&limits, surface.app().settings.requests.body_bytes),
             surface: Arc::new(surface),
-            places: places(&limits),
-            admin_places: places(&limits),
+            places: Places::new(&limits),
+            admin_places: Places::new(&limits),
             limits,
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
@@ -52,23 +54,28 @@ impl<S: TokenStore, I: Issuer> Connections<S, I> {
         }
     }
 
-    /// Waits for a place for one more connection at `door`.
-    pub(super) async fn place(&self, door: Door) -> Option<OwnedSemaphorePermit> {
+    /// Waits for a place for one more connection at `door`; nothing if its address has had enough.
+    pub(super) async fn place(&self, door: Door, peer: Peer) -> Option<Place> {
         let places = if door == Door::Admin { &self.admin_places } else { &self.places };
-        Arc::clone(places).acquire_owned().await.ok()
+        // A proxy brings many clients, and this machine is not who it is guarded against.
+        let address = peer.address();
+        let proxies = &self.surface.app().settings.trusted_proxies;
+        let counted = !address.is_loopback() && !peer.is_trusted(proxies);
+        places.take(counted.then_some(address)).await
     }
 
     /// Serves a connection in a task of its own.
     pub(super) fn start(
         self: &Arc<Self>,
-        stream: TcpStream,
+        stream: Socket,
+        tls: Option<TlsAcceptor>,
         peer: Peer,
         door: Door,
-        place: OwnedSemaphorePermit,
+        place: Place,
     ) {
         let this = Arc::clone(self);
         self.tasks.spawn(async move {
-            this.run(stream, peer, door).await;
+            this.run(stream, tls, peer, door, &place).await;
             drop(place);
         });
     }
@@ -79,10 +86,34 @@ impl<S: TokenStore, I: Issuer> Connections<S, I> {
         self.tasks.wait().await;
     }
 
-    async fn run(&self, stream: TcpStream, peer: Peer, door: Door) {
-        let activity = Arc::new(Activity::default());
-        let stream = TokioIo::new(Noted::new(stream, Arc::clone(&activity)));
-        let (surface, busy_on) = (Arc::clone(&self.surface), Arc::clone(&activity));
+    async fn run(
+        &self,
+        stream: Socket,
+        tls: Option<TlsAcceptor>,
+        peer: Peer,
+        door: Door,
+        place: &Place,
+    ) {
+        let activity = &place.activity;
+        // From here on: the handshake is a part of the way to the first request.
+        let mut outstayed = std::pin::pin!(activity::outstay(Arc::clone(activity), self.limits));
+        let stream = match tls {
+            None => Either::Left(stream),
+            Some(tls) => tokio::select! {
+                shaken = tls.accept(stream) => match shaken {
+                    Ok(stream) => Either::Right(Box::new(stream)),
+                    Err(error) => {
+                        tracing::debug!(%error, "a TLS handshake failed");
+                        return;
+                    }
+                },
+                () = self.stop.cancelled() => return,
+                () = place.leave.cancelled() => return,
+                _ = outstayed.as_mut() => return,
+            },
+        };
+        let stream = TokioIo::new(Noted::new(stream, Arc::clone(activity)));
+        let (surface, busy_on) = (Arc::clone(&self.surface), Arc::clone(activity));
         let service = service_fn(move |request: http::Request<Incoming>| {
             let busy = busy_on.begin(request.version(), request.body().is_end_stream());
             let surface = Arc::clone(&surface);
@@ -92,8 +123,7 @@ impl<S: TokenStore, I: Issuer> Connections<S, I> {
             }
         });
         let mut connection = std::pin::pin!(self.http.serve_connection(stream, service));
-        let mut outstayed = std::pin::pin!(activity::outstay(activity, self.limits));
-        let (mut finishing, mut idle) = (false, false);
+        let (mut finishing, mut idle, mut leaving) = (false, false, false);
         loop {
             tokio::select! {
                 done = connection.as_mut() => {
@@ -108,8 +138,19 @@ impl<S: TokenStore, I: Issuer> Connections<S, I> {
                     End::Idle if !finishing => idle = true,
                     End::Idle | End::Slow => return,
                 },
+                () = place.leave.cancelled(), if !leaving => {
+                    if activity.is_unused() {
+                        return;
+                    }
+                    leaving = true;
+                }
                 // An idle client that does not close its side has had its chance.
                 () = tokio::time::sleep(LINGER), if idle => return,
+                () = tokio::time::sleep(LEAVE), if leaving => {
+                    if activity.resting_since().is_some() {
+                        return;
+                    }
+                }
             }
             finishing = true;
             connection.as_mut().graceful_shutdown();
@@ -121,10 +162,6 @@ impl<S, I> fmt::Debug for Connections<S, I> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Connections").field("limits", &self.limits).finish_non_exhaustive()
     }
-}
-
-fn places(limits: &ConnectionLimits) -> Arc<Semaphore> {
-    Arc::new(Semaphore::new(limits.connections.min(Semaphore::MAX_PERMITS)))
 }
 
 /// The protocols with their limits. hyper's own header time-out stays off: it would also count
@@ -145,6 +182,8 @@ fn http(limits: &ConnectionLimits, body_bytes: usize) -> auto::Builder<TokioExec
     http.http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits.streams)
+        .max_pending_accept_reset_streams(RESETS)
+        .max_local_error_reset_streams(RESETS)
         .initial_stream_window_size(window)
         .initial_connection_window_size(window * 4)
         .max_send_buf_size(SEND_BUFFER)
@@ -160,5 +199,10 @@ const SMALLEST_WINDOW: u32 = 65_535;
 const LARGEST_WINDOW: u32 = 1 << 20;
 /// What waits of one answer until HTTP/2 may send it.
 const SEND_BUFFER: usize = 64 * 1024;
+/// Streams that were taken back before anybody looked at them, and streams with errors of the
+/// client's: beyond, the connection ends.
+const RESETS: usize = 32;
+/// How long a connection may take to close that makes room for another.
+const LEAVE: Duration = Duration::from_millis(250);
 /// How long a connection may take to close after it was idle.
 const LINGER: Duration = Duration::from_secs(5);

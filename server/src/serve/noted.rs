@@ -1,4 +1,5 @@
-//! The stream of a connection, and the bodies of its answers: both note what comes and goes.
+//! The stream of a connection, and the bodies of its answers: both note what comes and goes. No
+//! head comes through that can be read in two ways.
 
 use std::io;
 use std::pin::Pin;
@@ -9,17 +10,19 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::activity::{Activity, Busy};
+use super::heads::Heads;
 
 /// A stream that notes what goes over it.
 #[derive(Debug)]
 pub(super) struct Noted<T> {
     stream: T,
     activity: Arc<Activity>,
+    heads: Heads,
 }
 
 impl<T> Noted<T> {
     pub(super) fn new(stream: T, activity: Arc<Activity>) -> Self {
-        Self { stream, activity }
+        Self { stream, activity, heads: Heads::default() }
     }
 
     fn note_write(&self, polled: &Poll<io::Result<usize>>) {
@@ -35,10 +38,16 @@ impl<T: AsyncRead + Unpin> AsyncRead for Noted<T> {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if let Some(bytes) = self.heads.instead() {
+            let room = buffer.remaining().min(bytes.len());
+            buffer.put_slice(bytes.get(..room).unwrap_or_default());
+            return Poll::Ready(Ok(()));
+        }
         let before = buffer.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(cx, buffer);
-        if let Some(read) = buffer.filled().get(before..).filter(|read| !read.is_empty()) {
+        if let Some(read) = buffer.filled_mut().get_mut(before..).filter(|read| !read.is_empty()) {
             self.activity.note_read(read);
+            self.heads.look_at(read);
         }
         polled
     }

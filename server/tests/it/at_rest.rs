@@ -157,22 +157,35 @@ async fn no_secret_is_in_a_file_or_in_the_log() {
 /// Checks every file: what is in it, and who may read it.
 #[track_caller]
 fn look_through(directory: &Path, secrets: &[Secret]) {
+    let names = names_in(directory, secrets);
+    for name in ["tokens.redb", "keyring", "service-keys.json", "outbox/tokens.redb"] {
+        assert!(names.iter().any(|there| there == name), "{name} is among {names:?}");
+    }
+}
+
+/// The files below `directory`, each looked into.
+#[track_caller]
+fn names_in(directory: &Path, secrets: &[Secret]) -> Vec<String> {
     let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o7777;
-    assert_eq!(mode(directory), 0o700);
+    assert_eq!(mode(directory), 0o700, "{}", directory.display());
     let mut names = Vec::new();
     for entry in fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        if path.is_dir() {
+            let below = names_in(&path, secrets).into_iter();
+            names.extend(below.map(|below| format!("{name}/{below}")));
+            continue;
+        }
         assert!(path.is_file(), "{} is looked into", path.display());
         assert_eq!(mode(&path), 0o600, "{}", path.display());
         let content = fs::read(&path).unwrap();
         for secret in secrets {
             assert!(!secret.is_in(&content), "{} is in {}", secret.name, path.display());
         }
-        names.push(path.file_name().unwrap().to_str().unwrap().to_owned());
+        names.push(name);
     }
-    for name in ["tokens.redb", "keyring", "service-keys.json"] {
-        assert!(names.iter().any(|there| there == name), "{name} is among {names:?}");
-    }
+    names
 }
 
 #[test]

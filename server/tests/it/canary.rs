@@ -1,57 +1,13 @@
 //! No secret in the log.
 
-use std::io::Write;
-use std::sync::{Arc, Mutex};
-
 use tokenkeep_core::testing::Fault;
 use tokenkeep_server::settings::{Proxy, ServerSettings};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::frames;
+use crate::listening::listen;
 use crate::world::{PATIENCE, World, plain};
-
-#[derive(Clone, Default)]
-struct Sink(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Sink {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Sink {
-    fn text(&self) -> String {
-        String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()
-    }
-}
-
-/// Everything that this thread says from here on, at trace level.
-struct Listening {
-    sink: Sink,
-    _second: tracing::Dispatch,
-    _listening: tracing::subscriber::DefaultGuard,
-}
-
-fn listen() -> Listening {
-    let sink = Sink::default();
-    let writer = sink.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::level_filters::LevelFilter::TRACE)
-        .with_ansi(false)
-        .with_writer(move || writer.clone())
-        .finish();
-    // While there is one subscriber only, tracing asks the thread that meets a line first whether
-    // anybody listens; the other tests' threads would say no for this one, too.
-    let second = tracing::Dispatch::new(tracing_subscriber::registry());
-    let listening = tracing::subscriber::set_default(subscriber);
-    Listening { sink, _second: second, _listening: listening }
-}
 
 /// Asks over a bare socket, so that no client has anything to log, and reads what comes until
 /// the end, or until a stream of events has begun.
@@ -164,7 +120,7 @@ async fn no_secret_is_in_the_log_at_trace_level() {
     let refused = ask(&world, "GET", "/nothing", "", "").await;
     let (_, rest) = refused.split_once("x-request-id: ").unwrap();
     let request_id = rest.split_once('\r').unwrap().0;
-    let text = listening.sink.text();
+    let text = listening.text();
     for line in ["a request was refused", "TRACE", "forwarded", "an upstream failed", request_id] {
         assert!(text.contains(line), "{line} was not logged");
     }
@@ -182,7 +138,7 @@ async fn the_log_tells_of_logouts_that_were_one() {
     let credential = login(&world).await;
     let (device, secret) = credential.split_once('.').unwrap();
     let forged = format!("{device}.{}", "A".repeat(secret.len()));
-    let told = || listening.sink.text().matches("a device logged out").count();
+    let told = || listening.text().matches("a device logged out").count();
     for (credential, times) in [(&forged, 0), (&credential, 1), (&credential, 1)] {
         let cookie = format!("cookie: device_id={credential}\r\n");
         let answer = ask(&world, "POST", "/v1/logout", &cookie, "").await;

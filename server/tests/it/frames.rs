@@ -9,8 +9,30 @@ pub fn begin(window: u32) -> Vec<u8> {
 /// A GET.
 pub fn get(stream: u32, path: &str, headers: &[(&str, &str)]) -> Vec<u8> {
     let own = [(":method", "GET"), (":scheme", "http"), (":path", path), (":authority", "x")];
+    let all: Vec<_> = own.iter().chain(headers).copied().collect();
+    let (headers, end_stream_and_headers) = (1, 0x5);
+    frame(headers, end_stream_and_headers, stream, &block(&all))
+}
+
+/// The beginning of a request whose headers go on.
+pub fn headers_begun(stream: u32, headers: &[(&str, &str)]) -> Vec<u8> {
+    frame(1, 0, stream, &block(headers))
+}
+
+/// More headers, and not the last.
+pub fn continuation(stream: u32, headers: &[(&str, &str)]) -> Vec<u8> {
+    frame(9, 0, stream, &block(headers))
+}
+
+/// Takes a request back.
+pub fn reset(stream: u32) -> Vec<u8> {
+    let cancelled = [0, 0, 0, 8];
+    frame(3, 0, stream, &cancelled)
+}
+
+fn block(headers: &[(&str, &str)]) -> Vec<u8> {
     let mut block = Vec::new();
-    for (name, value) in own.iter().chain(headers) {
+    for (name, value) in headers {
         // A literal that is not indexed, with a name of its own (RFC 7541, 6.2.2).
         block.push(0);
         for text in [name, value] {
@@ -20,8 +42,7 @@ pub fn get(stream: u32, path: &str, headers: &[(&str, &str)]) -> Vec<u8> {
             block.extend_from_slice(text.as_bytes());
         }
     }
-    let (headers, end_stream_and_headers) = (1, 0x5);
-    frame(headers, end_stream_and_headers, stream, &block)
+    block
 }
 
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {

@@ -526,9 +526,9 @@ async fn a_query_goes_on_as_it_came_and_nothing_is_added() {
     assert_eq!(names, expected);
 }
 
-/// hyper lets a length pass beside `Transfer-Encoding`, and lines that end with LF alone.
+/// hyper would let a length pass beside `Transfer-Encoding`, and lines that end with LF alone.
 #[tokio::test]
-async fn what_goes_on_is_unambiguous_whatever_hyper_lets_pass() {
+async fn what_can_be_read_in_two_ways_goes_nowhere() {
     let api = Api::start().await;
     let world = world_with("/api", api.address).await;
     let cookie = world.login("ada@example.org").await;
@@ -541,10 +541,7 @@ async fn what_goes_on_is_unambiguous_whatever_hyper_lets_pass() {
     let bare = format!("POST /api/x HTTP/1.1\n{head}content-length: 5\n\nhello");
     for bytes in [both([chunked, length]), both([length, chunked]), bare] {
         let answer = world.raw(bytes).await;
-        let Some((_, body)) = answer.split_once("\r\n\r\n") else { panic!("{answer}") };
-        let got: Value = serde_json::from_str(body).unwrap();
-        let lengths = seen(&got, "content-length").len() + seen(&got, "transfer-encoding").len();
-        assert_eq!((&got["body"], lengths), (&"hello".into(), 1), "{got}");
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
     }
 }
 

@@ -104,9 +104,10 @@ async fn a_slow_answer_is_not_a_slow_client() {
 async fn a_full_public_listener_leaves_administration_alone() {
     let settings = connections(|limits| limits.connections = 1);
     let world = World::build(settings, Settings::default(), true).await;
-    let mut first = connect(&world, LIVE).await;
-    read_live(&mut first).await;
-    let _second = connect(&world, LIVE).await;
+    let _first = at_work(&world).await;
+    let mut second = connect(&world, LIVE).await;
+    let early = tokio::time::timeout(SHORT, second.read_u8()).await;
+    assert!(early.is_err(), "no place yet");
     let mut admin = TcpStream::connect(world.admin.unwrap()).await.unwrap();
     admin.write_all(LIVE.as_bytes()).await.unwrap();
     tokio::time::timeout(PATIENCE, read_live(&mut admin)).await.unwrap();
@@ -123,15 +124,58 @@ async fn an_idle_connection_is_closed_but_used_again_before() {
 }
 
 #[tokio::test]
-async fn more_connections_than_allowed_wait_for_a_place() {
+async fn connections_at_work_are_waited_for() {
     let world = World::with(connections(|limits| limits.connections = 1)).await;
-    let mut first = connect(&world, LIVE).await;
-    read_live(&mut first).await;
+    let mut first = at_work(&world).await;
     let mut second = connect(&world, LIVE).await;
-    let early = tokio::time::timeout(SHORT, second.read_u8()).await;
+    let early = tokio::time::timeout(SHORT * 5, second.read_u8()).await;
     assert!(early.is_err(), "no place yet");
-    drop(first);
+    first.write_all(b"123456789").await.unwrap();
+    // It is answered, and makes room as it rests.
+    let answer = read_to_end(&mut first).await;
+    assert!(answer.starts_with("HTTP/1.1 415 "), "{answer}");
     read_live(&mut second).await;
+}
+
+/// A connection with a request whose body has not come yet.
+async fn at_work(world: &World) -> TcpStream {
+    let head =
+        "POST /v1/login HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\nexpect: 100-continue\r\n\r\n";
+    let mut stream = connect(world, head).await;
+    // The server asks for the body once it wants to read it.
+    let mut go_on = [0; 25];
+    stream.read_exact(&mut go_on).await.unwrap();
+    assert!(go_on.starts_with(b"HTTP/1.1 100 "));
+    stream
+}
+
+#[tokio::test]
+async fn whoever_rests_makes_room() {
+    let world = World::with(connections(|limits| limits.connections = 4)).await;
+    let mut crowd = Vec::new();
+    for beginning in ["", "PRI * HT", LIVE, "GET /livez HT", "", LIVE, &format!("{LIVE}GET")] {
+        let mut guest = connect(&world, beginning).await;
+        if beginning.starts_with(LIVE) {
+            read_live(&mut guest).await;
+        }
+        crowd.push(guest);
+    }
+    assert_eq!(world.get("/livez").send().await.unwrap().status(), StatusCode::OK);
+    // The first four made room, and so did one of the last for the client above.
+    for mut guest in crowd.drain(..4) {
+        read_to_end(&mut guest).await;
+    }
+}
+
+#[tokio::test]
+async fn streams_of_http2_that_rest_make_room() {
+    let world = World::with(connections(|limits| limits.connections = 1)).await;
+    let mut first =
+        connect(&world, [frames::begin(65_535), frames::get(1, "/livez", &[])].concat()).await;
+    first.read_u8().await.unwrap();
+    let mut second = connect(&world, LIVE).await;
+    read_live(&mut second).await;
+    read_to_end(&mut first).await;
 }
 
 #[tokio::test]
@@ -164,13 +208,7 @@ async fn a_body_that_does_not_come_takes_no_place() {
     let requests = RequestLimits { in_flight: 1, ..RequestLimits::default() };
     let world = World::with(ServerSettings { requests, ..plain() }).await;
     let cookie = world.login("ada@example.org").await;
-    let head =
-        "POST /v1/login HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\nexpect: 100-continue\r\n\r\n";
-    let mut dribbling = connect(&world, head).await;
-    // The server asks for the body once it wants to read it.
-    let mut go_on = [0; 25];
-    dribbling.read_exact(&mut go_on).await.unwrap();
-    assert!(go_on.starts_with(b"HTTP/1.1 100 "));
+    let _dribbling = at_work(&world).await;
     let answer = world.get("/v1/session").header("cookie", &cookie).send().await.unwrap();
     assert_eq!(answer.status(), StatusCode::OK);
 }

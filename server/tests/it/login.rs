@@ -139,12 +139,54 @@ async fn guessing_is_slowed_down_and_locks_nobody_out() {
     }
     let answer = guess().await.unwrap();
     assert_eq!(header(&answer, "retry-after"), "10");
+    assert_eq!(header(&answer, "ratelimit"), "\"email\";r=0;t=10");
+    assert_eq!(header(&answer, "ratelimit-policy"), "\"email\";q=3;w=30");
     refused(answer, 429, "too_many_requests").await;
-    let answer = world.get("/v1/session").header("cookie", &cookie).send().await.unwrap();
-    assert_eq!(answer.status(), StatusCode::OK, "her sessions go on");
+    for (method, path) in SESSION_REQUESTS {
+        let ask = world.ask(method.parse().unwrap(), path).header("cookie", &cookie);
+        let status = ask.send().await.unwrap().status();
+        assert!(status.is_success(), "her sessions go on: {method} {path}: {status}");
+    }
     world.login("bob@example.org").await;
     world.clock.advance(std::time::Duration::from_secs(10));
     refused(guess().await.unwrap(), 401, "login_refused").await;
+}
+
+/// What a session is used with; the last one ends it.
+const SESSION_REQUESTS: [(&str, &str); 6] = [
+    ("GET", "/v1/session"),
+    ("POST", "/v1/session/refresh"),
+    ("GET", "/v1/devices"),
+    ("GET", "/authz/nginx"),
+    ("DELETE", "/v1/devices?except=current"),
+    ("POST", "/v1/logout"),
+];
+
+#[tokio::test]
+async fn a_limit_does_not_tell_who_has_an_account() {
+    let world = World::with(ServerSettings {
+        logins: LoginLimits {
+            per_email: Rate { burst: 2, every: std::time::Duration::from_secs(10) },
+            ..LoginLimits::default()
+        },
+        ..plain()
+    })
+    .await;
+    world.login("ada@example.org").await;
+    let mut seen = Vec::new();
+    for email in ["ada@example.org", "nobody@example.org"] {
+        let mut answers = Vec::new();
+        for _ in 0..4 {
+            let body = json!({"email": email, "password": "wrong"});
+            let answer = world.post("/v1/login").json(&body).send().await.unwrap();
+            let limits = ["retry-after", "ratelimit", "ratelimit-policy"];
+            let limits = limits.map(|name| header(&answer, name).to_owned());
+            answers.push((answer.status(), limits));
+        }
+        seen.push(answers);
+    }
+    assert_eq!(seen[0], seen[1]);
+    assert_eq!(seen[0][3].0, StatusCode::TOO_MANY_REQUESTS);
 }
 
 #[tokio::test]
@@ -157,9 +199,19 @@ async fn a_flood_of_logins_from_one_address_is_slowed_down() {
         ..plain()
     })
     .await;
-    for (number, status) in [(1, 401), (2, 401), (3, 429)] {
+    for (number, path, status) in [
+        (1, "/v1/login", 401),
+        (2, "/v1/register", 201),
+        (3, "/v1/login", 429),
+        (4, "/v1/register", 429),
+        (5, "/api_v1/auth/register", 429),
+    ] {
         let body = json!({"email": format!("{number}@example.org"), "password": "wrong"});
-        let answer = world.post("/v1/login").json(&body).send().await.unwrap();
+        let answer = world.post(path).json(&body).send().await.unwrap();
         assert_eq!(answer.status().as_u16(), status);
+        if status == 429 {
+            assert_eq!(header(&answer, "ratelimit"), "\"address\";r=0;t=1");
+            assert_eq!(header(&answer, "ratelimit-policy"), "\"address\";q=2;w=2");
+        }
     }
 }

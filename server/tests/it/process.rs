@@ -80,18 +80,32 @@ impl Installation {
     pub async fn serve_with(&self, arguments: &[&str]) -> Server {
         let mut command = self.command(&["serve", "--listen", "127.0.0.1:0"]);
         command.args(arguments);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
+        Self::start(command).await
+    }
+
+    /// Starts a server by a command of one's own and waits until it serves.
+    pub async fn start(mut command: Command) -> Server {
+        command.stdin(Stdio::null()).stdout(Stdio::piped());
+        Self::start_with(command).await
+    }
+
+    /// As [`Installation::start`], with the command's own standard input and output.
+    pub async fn start_with(mut command: Command) -> Server {
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        // With it goes what was passed on of our own.
+        drop(command);
         let (told, address) = oneshot::channel();
         let output = Arc::default();
-        let readers = vec![
-            read(child.stdout.take().unwrap(), &output, None),
-            read(child.stderr.take().unwrap(), &output, Some(told)),
-        ];
+        let mut readers = vec![read(child.stderr.take().unwrap(), &output, Some(told))];
+        readers.extend(child.stdout.take().map(|stdout| read(stdout, &output, None)));
         // Whatever happens from here on, the process goes with this.
-        let mut server = Server { address: UNKNOWN, child, output, readers };
+        let place = String::new();
+        let mut server = Server { address: UNKNOWN, place, child, output, readers };
         match tokio::time::timeout(PATIENCE, address).await {
-            Ok(Ok(address)) => server.address = address,
+            Ok(Ok(place)) => {
+                server.address = place.parse().unwrap_or(UNKNOWN);
+                server.place = place;
+            }
             _ => panic!("it does not serve: {}", server.text()),
         }
         server
@@ -118,7 +132,10 @@ pub fn must(command: Command) -> impl Future<Output = String> {
 
 /// A server process; killed on drop.
 pub struct Server {
+    /// Its address; unspecified where it listens elsewhere.
     pub address: SocketAddr,
+    /// Where it says that it listens.
+    pub place: String,
     child: Child,
     output: Arc<Mutex<Vec<u8>>>,
     readers: Vec<JoinHandle<()>>,
@@ -135,6 +152,10 @@ impl Server {
         assert!(!self.ended().await.0.success());
     }
 
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// SIGTERM.
     pub fn ask_to_stop(&self) {
         self.signal("-TERM");
@@ -145,9 +166,20 @@ impl Server {
         self.signal(if paused { "-STOP" } else { "-CONT" });
     }
 
-    fn signal(&self, signal: &str) {
-        let pid = self.child.id().to_string();
+    pub fn signal(&self, signal: &str) {
+        let pid = self.pid().to_string();
         assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+    }
+
+    /// Waits until `words` are in the log.
+    pub async fn until_said(&self, words: &str) {
+        let said = async {
+            while !self.text().contains(words) {
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            }
+        };
+        let said = tokio::time::timeout(PATIENCE, said).await;
+        assert!(said.is_ok(), "{words:?} is not in {}", self.text());
     }
 
     /// SIGTERM and the end, which must be a clean one; returns what it has written.
@@ -170,7 +202,7 @@ impl Server {
         waiting.await.unwrap()
     }
 
-    fn text(&self) -> String {
+    pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.output.lock().unwrap()).into_owned()
     }
 }
@@ -186,7 +218,7 @@ impl Drop for Server {
 fn read(
     stream: impl Read + Send + 'static,
     output: &Arc<Mutex<Vec<u8>>>,
-    mut told: Option<oneshot::Sender<SocketAddr>>,
+    mut told: Option<oneshot::Sender<String>>,
 ) -> JoinHandle<()> {
     let output = Arc::clone(output);
     std::thread::spawn(move || {
@@ -204,13 +236,13 @@ fn read(
     })
 }
 
-/// The address in the line of the log that says where the server listens.
-fn address(line: &[u8]) -> Option<SocketAddr> {
+/// The place in the line of the log that says where the server listens.
+fn address(line: &[u8]) -> Option<String> {
     let line: Value = serde_json::from_slice(line).ok()?;
     if line.get("message")? != "serving" {
         return None;
     }
-    line.get("address")?.as_str()?.parse().ok()
+    Some(line.get("address")?.as_str()?.to_owned())
 }
 
 const UNKNOWN: SocketAddr =

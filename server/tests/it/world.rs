@@ -16,6 +16,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::openapi::{Seen, contract};
+
 /// One key for each scope.
 pub struct Keys;
 
@@ -76,7 +78,10 @@ impl World {
         let admin_address = admin.as_ref().map(|admin| admin.local_addr().unwrap());
         let stop = CancellationToken::new();
         let until = stop.clone().cancelled_owned();
-        let listeners = Listeners { public, admin };
+        let mut listeners = Listeners::from(public);
+        if let Some(admin) = admin {
+            listeners = listeners.with_admin(admin);
+        }
         let stopped =
             tokio::spawn(async move { serve(listeners, Arc::new(app), until).await.unwrap() });
         let http = reqwest::Client::builder()
@@ -175,7 +180,10 @@ pub async fn problem(answer: Response) -> Problem {
     assert_eq!(header(&answer, "x-content-type-options"), "nosniff");
     let status = answer.status().as_u16();
     let id = header(&answer, "x-request-id").to_owned();
-    let problem: Problem = answer.json().await.unwrap();
+    let mut seen = Seen::of(&answer, answer.url().path());
+    seen.body = answer.bytes().await.unwrap().to_vec();
+    contract().check_problem(&seen);
+    let problem: Problem = serde_json::from_slice(&seen.body).unwrap();
     assert_eq!((problem.status, problem.request_id.as_deref()), (status, Some(id.as_str())));
     problem
 }

@@ -87,13 +87,13 @@ impl Columns {
         };
         let mut rest = rest_of(record)?;
         if let Sealing::On(ring) = sealing {
-            let key = ring.key(ring.active()).ok_or(CodecError::UnknownKey)?;
-            columns.seal(record, key, store)?;
+            let key = ring.active_key().ok_or(CodecError::UnknownKey)?;
+            columns.seal(record, &key, store)?;
             if let Some(sealed) = rest.get_mut(1) {
                 *sealed = SEALED;
             }
             rest.extend_from_slice(key.id.as_bytes());
-            let tag = columns.tag(key, store, &rest)?.finalize().into_bytes();
+            let tag = columns.tag(&key, store, &rest)?.finalize().into_bytes();
             rest.extend_from_slice(&tag);
         }
         columns.rest = Some(rest);
@@ -149,7 +149,7 @@ impl Columns {
         let (content, tagged) = rest.split_last_chunk::<32>().ok_or(CodecError::Malformed)?;
         let (fields, id) = content.split_last_chunk::<4>().ok_or(CodecError::Malformed)?;
         let key = ring.key(KeyId::from_bytes(*id)).ok_or(CodecError::UnknownKey)?;
-        let tag = self.tag(key, store, content)?;
+        let tag = self.tag(&key, store, content)?;
         tag.verify_slice(tagged).map_err(|_| CodecError::Tampered)?;
         let rest = Rest::read(fields, SEALED, device)?;
         let version = rest.header.version;

@@ -34,11 +34,11 @@ pub fn encode(
     ring: &KeyRing,
     store: &StoreId,
 ) -> Result<EncodedRecord, CodecError> {
-    let key = ring.key(ring.active()).ok_or(CodecError::UnknownKey)?;
+    let key = ring.active_key().ok_or(CodecError::UnknownKey)?;
     let place = |field| Place { store, device: record.device_id, version: record.version, field };
     let header = Header::Record(RecordHeader::of(record)).encode()?;
-    let access = seal(key, &place(ACCESS), record.access_token.expose())?;
-    let refresh = seal(key, &place(REFRESH), record.refresh_token.expose())?;
+    let access = seal(&key, &place(ACCESS), record.access_token.expose())?;
+    let refresh = seal(&key, &place(REFRESH), record.refresh_token.expose())?;
     let fields: BodyFields<'_> = (
         &access,
         &refresh,
@@ -53,7 +53,7 @@ pub fn encode(
     body.push(FORMAT);
     body.extend_from_slice(key.id.as_bytes());
     append(&mut body, &fields)?;
-    let tag = tag(key, store, &header, &body)?.finalize().into_bytes();
+    let tag = tag(&key, store, &header, &body)?.finalize().into_bytes();
     body.extend_from_slice(&tag);
     Ok(EncodedRecord { header, body })
 }
@@ -99,6 +99,12 @@ pub fn decode(
     })
 }
 
+/// The key that the record in `body` says it is sealed with.
+#[must_use]
+pub fn body_key(body: &[u8]) -> Option<KeyId> {
+    known_format(body).ok()?.first_chunk::<4>().copied().map(KeyId::from_bytes)
+}
+
 /// Sealed access token, sealed refresh token, token type, access token issued and expires, user
 /// agent, address, label.
 type BodyFields<'a> =
@@ -115,7 +121,7 @@ fn check<'a>(
     let rest = known_format(content)?;
     let (id, fields) = rest.split_first_chunk::<4>().ok_or(CodecError::Malformed)?;
     let key = ring.key(KeyId::from_bytes(*id)).ok_or(CodecError::UnknownKey)?;
-    tag(key, store, header, content)?.verify_slice(tagged).map_err(|_| CodecError::Tampered)?;
+    tag(&key, store, header, content)?.verify_slice(tagged).map_err(|_| CodecError::Tampered)?;
     Ok(fields)
 }
 

@@ -83,7 +83,7 @@ mod tests {
         let (store, elsewhere) = (StoreId::random().unwrap(), StoreId::random().unwrap());
         let device = DeviceId::random().unwrap();
         let place = Place { store: &store, device, version: Version::FIRST, field: b"access" };
-        let sealed = seal(ring.key(ring.active()).unwrap(), &place, "canary").unwrap();
+        let sealed = seal(&ring.active_key().unwrap(), &place, "canary").unwrap();
         assert_eq!(open(&ring, &place, &sealed).unwrap().as_slice(), b"canary");
         for other in [
             Place { store: &elsewhere, ..place },
@@ -107,7 +107,7 @@ mod tests {
         let store = StoreId::random().unwrap();
         let device = DeviceId::random().unwrap();
         let place = Place { store: &store, device, version: Version::FIRST, field: b"access" };
-        let sealed = seal(ring.key(ring.active()).unwrap(), &place, "canary").unwrap();
+        let sealed = seal(&ring.active_key().unwrap(), &place, "canary").unwrap();
         for at in 0..sealed.len() {
             let mut bad = sealed.clone();
             bad[at] ^= 1;

@@ -94,8 +94,7 @@ impl<S: TokenStore, I: Issuer> Sessions<S, I> {
                 (admission.trip(now, *pause), Release::NotSent)
             }
             IssuerError::NotSent { .. } => (admission.failed(now), Release::NotSent),
-            IssuerError::Misconfigured(cause) => {
-                tracing::error!(%cause, "the auth server does not accept this client: check its settings");
+            IssuerError::Misconfigured(_) => {
                 // Consecutive ones open the breaker; an odd answer to one device does not.
                 let pause = admission.failed(now);
                 (pause.max(self.inner.pacing.failed(record.device_id, now)), Release::NotSent)
@@ -107,8 +106,13 @@ impl<S: TokenStore, I: Issuer> Sessions<S, I> {
         };
         self.release(record, holder, release).await;
         self.count_failure(record);
+        let (device, chain) = (record.device_id, Chain(&error));
+        if matches!(error, IssuerError::Misconfigured(_)) {
+            tracing::error!(%device, error = %chain, "a refresh failed; the session stays: check the settings of the auth server");
+        } else {
+            tracing::warn!(%device, error = %chain, "a refresh failed; the session stays");
+        }
         let cause: SharedCause = Arc::new(error);
-        tracing::warn!(device = %record.device_id, error = %Chain(&*cause), "a refresh failed; the session stays");
         if release == Release::Uncertain && need != Need::Uncertain {
             self.settle_in_grace(record.device_id);
         }
@@ -141,7 +145,7 @@ impl<S: TokenStore, I: Issuer> Sessions<S, I> {
                 }
                 Ok(ReplaceOutcome::Conflict(winner)) => return Ok(winner),
                 Ok(ReplaceOutcome::Gone(reason)) => {
-                    self.revoke(vec![Arc::new(renewed)]);
+                    self.give_back(renewed).await;
                     return Err(gone(reason));
                 }
                 Err(error) => {

@@ -72,6 +72,7 @@ impl<S: TokenStore, I: Issuer> Sessions<S, I> {
         let mut record = self.fresh_record(&credential, email.clone(), grant, asked_at);
         record.client = client;
         record.label = same_user.and_then(|record| record.label.clone());
+        self.note(&same_user.map(Arc::clone).into_iter().collect::<Vec<_>>()).await;
         let insert = Insert {
             record,
             replaces: same_user.map(|record| record.device_id),
@@ -155,6 +156,7 @@ impl<S: TokenStore, I: Issuer> Sessions<S, I> {
     /// The browser belonged to somebody else before: that session ends with this login.
     async fn end_replaced(&self, before: &Arc<TokenRecord>) -> Result<(), Error> {
         let reason = EndReason::Replaced;
+        self.note(std::slice::from_ref(before)).await;
         let removed = self.inner.store.remove(before.device_id, None, reason, self.now()).await?;
         if let RemoveOutcome::Removed(record) = removed {
             self.tell(&record, EventKind::LoggedOut(reason));

@@ -24,7 +24,7 @@ impl<S: TokenStore, I: Issuer> Sessions<S, I> {
             Err(error) if error.is_logged_out() => return Ok(false),
             Err(error) => return Err(error),
         };
-        self.end(record.device_id, EndReason::Logout).await
+        self.end(record, EndReason::Logout).await
     }
 
     /// Makes it final that the session of `device` expired: the clock may be wrong.
@@ -43,7 +43,7 @@ impl<S: TokenStore, I: Issuer> Sessions<S, I> {
         let record = self.device_of(&asking, device).await?;
         let own = record.device_id == asking.device_id;
         let reason = if own { EndReason::Logout } else { EndReason::EndedByUser };
-        match self.end(record.device_id, reason).await? {
+        match self.end(record, reason).await? {
             true => Ok(()),
             false => Err(Error::NoSuchDevice),
         }
@@ -84,7 +84,9 @@ impl<S: TokenStore, I: Issuer> Sessions<S, I> {
     }
 
     /// Ends `device` whatever its version: a logout beats a running refresh.
-    async fn end(&self, device: DeviceId, reason: EndReason) -> Result<bool, Error> {
+    async fn end(&self, ending: Arc<TokenRecord>, reason: EndReason) -> Result<bool, Error> {
+        let device = ending.device_id;
+        self.note(&[ending]).await;
         match self.inner.store.remove(device, None, reason, self.now()).await? {
             RemoveOutcome::Removed(record) => {
                 self.tell(&record, EventKind::LoggedOut(reason));
@@ -101,6 +103,7 @@ impl<S: TokenStore, I: Issuer> Sessions<S, I> {
         except: Option<DeviceId>,
         reason: EndReason,
     ) -> Result<usize, Error> {
+        self.note_all_of(email, except).await;
         let ended = self.inner.store.remove_all_of(email, except, reason, self.now()).await?;
         for record in &ended {
             self.tell(record, EventKind::LoggedOut(reason));

@@ -52,13 +52,16 @@ impl<S: TokenStore, I: Issuer> Sessions<S, I> {
         credential: &Credential,
         spent: SpentToken,
     ) -> Result<Session, Error> {
+        let monotonic = self.inner.clock.monotonic();
+        // Asked before the record is read: one that was read before somebody else renewed it must
+        // not be taken for the renewed one.
+        let may_renew = self.inner.pacing.may_renew(credential.device_id(), monotonic);
         let record = self.authenticate(credential).await?;
         let need = Need::Spent(spent);
-        let monotonic = self.inner.clock.monotonic();
         if !self.is_needed(need, &record) {
             return self.usable(record).await;
         }
-        if self.is_alive(&record) && !self.inner.pacing.may_renew(record.device_id, monotonic) {
+        if self.is_alive(&record) && !may_renew {
             return Ok(record.into());
         }
         let session = self.refreshed(record, need).await?;

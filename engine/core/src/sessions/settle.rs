@@ -7,7 +7,8 @@ use super::refresh::Need;
 use crate::{DeviceId, Error, Issuer, Lookup, Rotation, TokenRecord, TokenStore};
 
 impl<S: TokenStore, I: Issuer> Sessions<S, I> {
-    /// Settles the refreshes that a crash left open; call it before requests are served.
+    /// Settles the refreshes that a crash left open; call it before requests are served. What is
+    /// left in the outbox is told to the issuer meanwhile.
     ///
     /// By the issuer's [`Rotation`], each is tried again at once, or waits until its live access
     /// token has run out. An issuer that cannot be reached changes nothing: what stays open is
@@ -16,6 +17,7 @@ impl<S: TokenStore, I: Issuer> Sessions<S, I> {
     /// # Errors
     /// [`Error::Store`] if the open refreshes cannot be read.
     pub async fn settle(&self) -> Result<(), Error> {
+        self.tell_again();
         let open = self.inner.store.open_intents(self.now()).await?;
         if open.is_empty() || self.inner.issuer.rotation() == Rotation::Strict {
             return Ok(());

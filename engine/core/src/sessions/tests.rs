@@ -4,6 +4,7 @@ mod devices;
 mod outages;
 mod refreshes;
 mod resumes;
+mod revoking;
 mod uncertainty;
 
 use std::sync::Arc;

@@ -19,6 +19,10 @@
 //!     async fn reopen(self) -> Self {
 //!         self
 //!     }
+//!     async fn spoil(self) -> Self {
+//!         self.0.spoil();
+//!         self
+//!     }
 //!     fn store(&self) -> &MemoryStore {
 //!         &self.0
 //!     }
@@ -37,19 +41,27 @@
 //! # fn main() {}
 //! ```
 
+mod at_rest;
 mod ceiling;
+mod expiry;
 mod import;
 mod index;
 mod lease;
 mod races;
 mod records;
+mod unreadable;
+mod uses;
 
+pub use at_rest::*;
 pub use ceiling::*;
+pub use expiry::*;
 pub use import::*;
 pub use index::*;
 pub use lease::*;
 pub use races::*;
 pub use records::*;
+pub use unreadable::*;
+pub use uses::*;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -57,8 +69,8 @@ use std::time::Duration;
 
 use super::record;
 use crate::{
-    DeviceId, Email, EndReason, Insert, InsertOutcome, Lookup, ManualClock, Timestamp, TokenRecord,
-    TokenStore,
+    DeviceId, Email, EndReason, Insert, InsertOutcome, KeyRing, Lookup, ManualClock, Timestamp,
+    TokenRecord, TokenStore,
 };
 
 /// A store to be tested, on storage of its own.
@@ -75,6 +87,10 @@ pub trait Fixture: Sized + Send + Sync + 'static {
     /// Closes the store and opens it again on the same storage, with the same clock.
     fn reopen(self) -> impl Future<Output = Self> + Send;
 
+    /// Closes the store, makes every record that it keeps unreadable, as damage or a lost key
+    /// does, and opens it again. What is inserted from then on can be read.
+    fn spoil(self) -> impl Future<Output = Self> + Send;
+
     /// The store.
     fn store(&self) -> &Self::Store;
 
@@ -83,6 +99,16 @@ pub trait Fixture: Sized + Send + Sync + 'static {
 
     /// Every byte that the store has written and still keeps.
     fn written(&self) -> Vec<u8>;
+}
+
+/// A ring that opens nothing that `ring` sealed, after one that has the keys of both: a store
+/// takes the second only once it has seen the first.
+#[must_use]
+pub fn lost_keys(ring: &KeyRing) -> (KeyRing, KeyRing) {
+    let rotated = ring.rotated().unwrap();
+    let kept: Vec<String> = rotated.to_text().lines().take(2).map(str::to_owned).collect();
+    let fresh = KeyRing::parse(&kept.join("\n")).unwrap();
+    (rotated, fresh)
 }
 
 /// What the clock of a fresh fixture says.
@@ -97,6 +123,7 @@ macro_rules! store_conformance {
             what_was_inserted_is_there,
             a_taken_id_is_not_inserted_again,
             expired_means_absent_at_the_very_instant,
+            every_limit_ends_a_session_at_the_very_instant,
             what_was_ended_while_dead_stays_dead,
             a_replace_needs_the_current_version,
             a_replace_cannot_revive,
@@ -105,6 +132,7 @@ macro_rules! store_conformance {
             what_was_acknowledged_survives_reopening,
             a_touch_moves_the_last_use_only,
             a_touch_extends_the_idle_limit,
+            a_replace_keeps_the_later_use,
             a_renewed_expiry_counts_everywhere,
             no_token_is_written_in_the_clear,
             the_list_of_an_email_is_exact,
@@ -114,13 +142,21 @@ macro_rules! store_conformance {
             a_scan_sees_every_record,
             stats_count_what_lives,
             a_scan_goes_on_while_records_change,
+            a_cursor_of_another_store_is_refused,
+            what_cannot_be_read_is_an_error_and_stays,
+            what_cannot_be_read_keeps_nobody_out,
+            what_cannot_be_read_can_be_ended,
             a_login_over_the_ceiling_is_refused,
             a_login_over_the_ceiling_evicts_the_least_recently_seen,
             the_dead_do_not_count_towards_the_ceiling,
             what_was_displaced_is_returned,
             a_replaced_session_ends_and_does_not_count,
             nobody_replaces_the_session_of_another_user,
+            nobody_counts_or_evicts_the_devices_of_another_user,
+            no_end_reaches_the_dead_of_another_user,
             the_ceiling_holds_under_parallel_logins,
+            parallel_logins_are_refused_over_the_ceiling,
+            of_devices_seen_at_once_the_oldest_login_is_evicted,
             a_lease_is_held_by_one,
             a_lease_needs_the_current_version,
             a_lease_that_was_given_back_leaves_no_trace,
@@ -134,9 +170,13 @@ macro_rules! store_conformance {
             an_import_keeps_a_record_as_it_is,
             an_import_never_turns_time_back,
             an_import_adds_what_was_noted_elsewhere,
+            an_import_keeps_the_later_use_of_any_version,
             one_of_many_replaces_wins,
             one_of_many_leases_is_granted,
-            a_remove_beats_the_replaces_that_follow
+            a_remove_beats_the_replaces_that_follow,
+            of_a_remove_and_a_replace_of_one_version_one_wins,
+            one_of_many_logins_with_one_id_is_stored,
+            an_end_of_all_and_the_logins_that_meet_it_agree
         );
     };
     ($fixture:ty; $($claim:ident),+) => {$(

@@ -62,6 +62,7 @@ struct State {
     rotation: Rotation,
     calls: usize,
     revoked: Vec<String>,
+    is_deaf: bool,
 }
 
 /// How long access tokens of [`FakeIssuer`] work.
@@ -86,6 +87,7 @@ impl FakeIssuer {
             rotation: Rotation::Strict,
             calls: 0,
             revoked: Vec::new(),
+            is_deaf: false,
         };
         let shared = Shared {
             state: Mutex::new(state),
@@ -136,6 +138,11 @@ impl FakeIssuer {
     #[must_use]
     pub fn busiest(&self) -> usize {
         self.shared.busiest.load(Ordering::SeqCst)
+    }
+
+    /// Makes every revocation fail, or work again.
+    pub fn set_deaf(&self, is_deaf: bool) {
+        self.state(|state| state.is_deaf = is_deaf);
     }
 
     /// The refresh tokens that were revoked.
@@ -269,9 +276,19 @@ impl Issuer for FakeIssuer {
         Ok(Some("User created".into()))
     }
 
+    fn revokes(&self) -> bool {
+        true
+    }
+
     async fn revoke(&self, token: &RefreshToken) -> Result<(), IssuerError> {
-        self.state(|state| state.revoked.push(token.expose().to_owned()));
-        Ok(())
+        self.state(|state| {
+            if state.is_deaf {
+                let cause = "told to hear of no revocation".into();
+                return Err(IssuerError::NotSent { retry_after: None, cause });
+            }
+            state.revoked.push(token.expose().to_owned());
+            Ok(())
+        })
     }
 
     fn rotation(&self) -> Rotation {

@@ -1,32 +1,22 @@
 //! The store contract in a map: the model that other stores are compared with.
 
-use std::collections::HashMap;
+mod state;
+
+use std::collections::HashSet;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::{
-    CeilingPolicy, Cursor, DeviceId, Email, EndReason, Ended, HolderId, ImportOutcome, Insert,
-    InsertOutcome, LeaseOutcome, Lookup, Page, RefreshIntent, Release, RemoveOutcome, Removed,
-    ReplaceOutcome, StoreError, StoreId, StoreStats, Timestamp, TokenRecord, TokenStore, Tokens,
-    Version,
+    Cursor, DeviceId, Email, EndReason, HolderId, ImportOutcome, Insert, InsertOutcome,
+    LeaseOutcome, Lookup, Page, RefreshIntent, Release, RemoveOutcome, Removed, ReplaceOutcome,
+    StoreError, StoreId, StoreStats, Timestamp, TokenRecord, TokenStore, Tokens, Version,
 };
+use state::{Row, State, take_later_use};
 
 /// Keeps records in memory. Nothing is sealed, nothing survives.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryStore {
     state: Arc<Mutex<State>>,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    rows: HashMap<DeviceId, Row>,
-    failing: bool,
-}
-
-#[derive(Debug)]
-enum Row {
-    Live(Arc<TokenRecord>),
-    Ended(Ended),
 }
 
 impl MemoryStore {
@@ -39,6 +29,13 @@ impl MemoryStore {
     /// Makes every write fail, or work again.
     pub fn set_failing(&self, failing: bool) {
         self.state.lock().unwrap().failing = failing;
+    }
+
+    /// Makes every record that is there unreadable, as damage or a lost key does.
+    pub fn spoil(&self) {
+        let mut state = self.state.lock().unwrap();
+        let live = state.rows.iter().filter(|(_, row)| matches!(row, Row::Live(_)));
+        state.spoilt = live.map(|(device, _)| *device).collect();
     }
 
     async fn read(&self) -> MutexGuard<'_, State> {
@@ -57,92 +54,13 @@ impl MemoryStore {
     }
 }
 
-impl State {
-    fn live(&self, device: DeviceId, now: Timestamp) -> Option<Arc<TokenRecord>> {
-        match self.rows.get(&device)? {
-            Row::Live(record) if !record.is_dead(now) => Some(Arc::clone(record)),
-            _ => None,
-        }
-    }
-
-    fn lookup(&self, device: DeviceId, now: Timestamp) -> Lookup {
-        match self.rows.get(&device) {
-            Some(Row::Live(record)) if record.is_dead(now) => {
-                Lookup::Ended(Ended { reason: EndReason::Expired, verifier: record.verifier })
-            }
-            Some(Row::Live(record)) => Lookup::Live(Arc::clone(record)),
-            Some(Row::Ended(ended)) => Lookup::Ended(*ended),
-            None => Lookup::Absent,
-        }
-    }
-
-    fn reason(&self, device: DeviceId, now: Timestamp) -> Option<EndReason> {
-        match self.lookup(device, now) {
-            Lookup::Ended(ended) => Some(ended.reason),
-            _ => None,
-        }
-    }
-
-    fn of_email(&self, email: &Email, now: Timestamp) -> Vec<Arc<TokenRecord>> {
-        let mut records = self.all_of(email);
-        records.retain(|record| !record.is_dead(now));
-        records.sort_by_key(|record| (record.created_at, record.device_id));
-        records
-    }
-
-    fn put(&mut self, record: TokenRecord) -> Arc<TokenRecord> {
-        let record = Arc::new(record);
-        self.rows.insert(record.device_id, Row::Live(Arc::clone(&record)));
-        record
-    }
-
-    fn end(&mut self, record: Arc<TokenRecord>, reason: EndReason) -> Removed {
-        let ended = Ended { reason, verifier: record.verifier };
-        self.rows.insert(record.device_id, Row::Ended(ended));
-        Removed { record, reason }
-    }
-
-    /// Sees to it that `device` stays dead if it is.
-    fn bury(&mut self, device: DeviceId, now: Timestamp) {
-        if let Some(Row::Live(record)) = self.rows.get(&device)
-            && record.is_dead(now)
-        {
-            let record = Arc::clone(record);
-            self.end(record, EndReason::Expired);
-        }
-    }
-
-    /// Every record of `email` that is there, be it dead.
-    fn all_of(&self, email: &Email) -> Vec<Arc<TokenRecord>> {
-        let there = self.rows.values().filter_map(|row| match row {
-            Row::Live(record) if record.email == *email => Some(Arc::clone(record)),
-            _ => None,
-        });
-        there.collect()
-    }
-
-    /// What must go so that the login of `insert` fits under its ceiling.
-    fn evicted(&self, insert: &Insert, now: Timestamp) -> Option<Vec<Arc<TokenRecord>>> {
-        let Some(ceiling) = insert.ceiling else { return Some(Vec::new()) };
-        let mut others = self.of_email(&insert.record.email, now);
-        others.retain(|other| Some(other.device_id) != insert.replaces);
-        let surplus = (others.len() + 1).saturating_sub(ceiling.devices.get());
-        if surplus > 0 && ceiling.policy == CeilingPolicy::Reject {
-            return None;
-        }
-        others.sort_by_key(|other| (other.last_seen_at, other.created_at));
-        others.truncate(surplus);
-        Some(others)
-    }
-}
-
 impl TokenStore for MemoryStore {
     fn id(&self) -> StoreId {
         StoreId::from_bytes([0; 16])
     }
 
     async fn get(&self, device: DeviceId, now: Timestamp) -> Result<Lookup, StoreError> {
-        Ok(self.read().await.lookup(device, now))
+        self.read().await.lookup(device, now)
     }
 
     async fn insert(&self, insert: Insert, now: Timestamp) -> Result<InsertOutcome, StoreError> {
@@ -153,18 +71,13 @@ impl TokenStore for MemoryStore {
         let Some(evicted) = state.evicted(&insert, now) else {
             return Ok(InsertOutcome::CeilingReached);
         };
-        let replaced = insert
-            .replaces
-            .and_then(|device| state.live(device, now))
-            .filter(|before| before.email == insert.record.email);
-        if let Some(before) = insert.replaces
-            && state.all_of(&insert.record.email).iter().any(|record| record.device_id == before)
-        {
-            state.bury(before, now);
-        }
-        let mut displaced: Vec<Removed> =
-            replaced.into_iter().map(|record| state.end(record, EndReason::Replaced)).collect();
-        displaced.extend(evicted.into_iter().map(|record| state.end(record, EndReason::Evicted)));
+        let mut replaced = state.all_of(&insert.record.email);
+        replaced.retain(|record| Some(record.device_id) == insert.replaces);
+        let replaced = replaced.into_iter().map(|record| (record, EndReason::Replaced));
+        let evicted = evicted.into_iter().map(|record| (record, EndReason::Evicted));
+        let ends = replaced.chain(evicted);
+        let displaced =
+            ends.filter_map(|(record, reason)| state.end(record, reason, now)).collect();
         let fresh = TokenRecord { version: Version::FIRST, refresh_intent: None, ..insert.record };
         Ok(InsertOutcome::Inserted { record: state.put(fresh), displaced })
     }
@@ -177,20 +90,15 @@ impl TokenStore for MemoryStore {
         now: Timestamp,
     ) -> Result<ReplaceOutcome, StoreError> {
         let mut state = self.write().await?;
-        let Some(current) = state.live(record.device_id, now) else {
-            return Ok(ReplaceOutcome::Gone(state.reason(record.device_id, now)));
+        let Some(current) = state.live(record.device_id, now)? else {
+            return Ok(ReplaceOutcome::Gone(state.reason(record.device_id, now)?));
         };
         if current.version != expected {
             return Ok(ReplaceOutcome::Conflict(current));
         }
         let intent = current.refresh_intent.filter(|_| tokens == Tokens::Kept);
-        let next = TokenRecord {
-            version: expected.next(),
-            last_seen_at: current.last_seen_at,
-            previous_visit_at: current.previous_visit_at,
-            refresh_intent: intent,
-            ..record
-        };
+        let mut next = TokenRecord { version: expected.next(), refresh_intent: intent, ..record };
+        take_later_use(&mut next, &current);
         Ok(ReplaceOutcome::Replaced(state.put(next)))
     }
 
@@ -202,15 +110,19 @@ impl TokenStore for MemoryStore {
         now: Timestamp,
     ) -> Result<RemoveOutcome, StoreError> {
         let mut state = self.write().await?;
-        let Some(current) = state.live(device, now) else {
-            let why = state.reason(device, now);
-            state.bury(device, now);
+        let Some(current) = state.live(device, now)? else {
+            let why = state.reason(device, now)?;
+            if let Some(Row::Live(dead)) = state.rows.get(&device) {
+                let dead = Arc::clone(dead);
+                state.end(dead, reason, now);
+            }
             return Ok(RemoveOutcome::Gone(why));
         };
         if expected.is_some_and(|expected| expected != current.version) {
             return Ok(RemoveOutcome::Conflict(current));
         }
-        Ok(RemoveOutcome::Removed(state.end(current, reason).record))
+        state.end(Arc::clone(&current), reason, now);
+        Ok(RemoveOutcome::Removed(current))
     }
 
     async fn devices_of(
@@ -229,14 +141,11 @@ impl TokenStore for MemoryStore {
         now: Timestamp,
     ) -> Result<Vec<Arc<TokenRecord>>, StoreError> {
         let mut state = self.write().await?;
-        let mut records = state.of_email(email, now);
+        let mut records = state.all_of(email);
         records.retain(|record| Some(record.device_id) != except);
-        for record in state.all_of(email) {
-            if Some(record.device_id) != except {
-                state.bury(record.device_id, now);
-            }
-        }
-        Ok(records.into_iter().map(|record| state.end(record, reason).record).collect())
+        records.sort_by_key(|record| (record.created_at, record.device_id));
+        let ended = records.into_iter().filter_map(|record| state.end(record, reason, now));
+        Ok(ended.map(|Removed { record, .. }| record).collect())
     }
 
     async fn import(
@@ -248,25 +157,12 @@ impl TokenStore for MemoryStore {
         if record.is_dead(now) {
             return Ok(ImportOutcome::Expired);
         }
-        match state.rows.get(&record.device_id) {
-            Some(Row::Ended(_)) => Ok(ImportOutcome::Ended),
-            Some(Row::Live(here)) if here.version >= record.version => {
-                if here.version == record.version {
-                    let merged = with_notes_of(here, &record);
-                    state.put(merged);
-                }
-                Ok(ImportOutcome::Kept)
-            }
-            _ => {
-                state.put(record);
-                Ok(ImportOutcome::Imported)
-            }
-        }
+        Ok(state.import(record))
     }
 
     async fn touch(&self, device: DeviceId, now: Timestamp) -> Result<(), StoreError> {
         let mut state = self.write().await?;
-        if let Some(record) = state.live(device, now) {
+        if let Some(record) = state.live(device, now)? {
             let mut touched = TokenRecord::clone(&record);
             touched.touch(now);
             state.put(touched);
@@ -283,8 +179,8 @@ impl TokenStore for MemoryStore {
         now: Timestamp,
     ) -> Result<LeaseOutcome, StoreError> {
         let mut state = self.write().await?;
-        let Some(current) = state.live(device, now) else {
-            return Ok(LeaseOutcome::Gone(state.reason(device, now)));
+        let Some(current) = state.live(device, now)? else {
+            return Ok(LeaseOutcome::Gone(state.reason(device, now)?));
         };
         if current.version != expected {
             return Ok(LeaseOutcome::Conflict(current));
@@ -313,7 +209,7 @@ impl TokenStore for MemoryStore {
         now: Timestamp,
     ) -> Result<bool, StoreError> {
         let mut state = self.write().await?;
-        let Some(current) = state.live(device, now) else { return Ok(false) };
+        let Some(current) = state.live(device, now)? else { return Ok(false) };
         match current.refresh_intent {
             Some(intent) if intent.holder == holder => {
                 let mut extended = TokenRecord::clone(&current);
@@ -333,7 +229,7 @@ impl TokenStore for MemoryStore {
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let mut state = self.write().await?;
-        let Some(current) = state.live(device, now) else { return Ok(()) };
+        let Some(current) = state.live(device, now)? else { return Ok(()) };
         let Some(intent) = current.refresh_intent.filter(|intent| intent.holder == holder) else {
             return Ok(());
         };
@@ -347,11 +243,10 @@ impl TokenStore for MemoryStore {
 
     async fn open_intents(&self, now: Timestamp) -> Result<Vec<DeviceId>, StoreError> {
         let state = self.read().await;
-        let open = state.rows.keys().filter(|device| {
-            let live = state.live(**device, now);
-            live.and_then(|r| r.refresh_intent).is_some_and(|intent| !intent.is_held(now))
-        });
-        Ok(open.copied().collect())
+        let open = state
+            .all_live(now)
+            .filter(|record| record.refresh_intent.is_some_and(|intent| !intent.is_held(now)));
+        Ok(open.map(|record| record.device_id).collect())
     }
 
     async fn purge_expired(&self, limit: usize, now: Timestamp) -> Result<usize, StoreError> {
@@ -363,6 +258,7 @@ impl TokenStore for MemoryStore {
         let dead: Vec<DeviceId> = dead.take(limit).collect();
         for device in &dead {
             state.rows.remove(device);
+            state.spoilt.remove(device);
         }
         Ok(dead.len())
     }
@@ -374,28 +270,28 @@ impl TokenStore for MemoryStore {
         now: Timestamp,
     ) -> Result<Page, StoreError> {
         let state = self.read().await;
-        let after = after.map(|cursor| cursor.0);
-        let mut devices: Vec<&DeviceId> = state.rows.keys().collect();
-        devices.sort();
-        let live = devices
-            .into_iter()
-            .filter(|device| after.as_ref().is_none_or(|after| device.as_bytes()[..] > after[..]))
-            .filter_map(|device| state.live(*device, now));
-        let records: Vec<_> = live.take(limit.get()).collect();
-        let full = records.len() == limit.get();
-        let next = records.last().filter(|_| full);
+        let after = match after.map(|Cursor(bytes)| <[u8; 16]>::try_from(&*bytes)) {
+            Some(Ok(bytes)) => Some(DeviceId::from_bytes(bytes)),
+            Some(Err(_)) => return Err(StoreError::unavailable("the cursor is of another store")),
+            None => None,
+        };
+        let live = state.all_live(now).filter(|record| Some(record.device_id) > after);
+        let mut records: Vec<_> = live.cloned().collect();
+        records.sort_by_key(|record| record.device_id);
+        let is_full = records.len() >= limit.get();
+        records.truncate(limit.get());
+        let next = records.last().filter(|_| is_full);
         let next = next.map(|record| Cursor(record.device_id.as_bytes().as_slice().into()));
         Ok(Page { records, next })
     }
 
     async fn stats(&self, now: Timestamp) -> Result<StoreStats, StoreError> {
         let state = self.read().await;
-        let live = state.rows.keys().filter_map(|device| state.live(*device, now));
-        let emails: Vec<Email> = live.map(|record| record.email.clone()).collect();
-        let users: std::collections::HashSet<&Email> = emails.iter().collect();
+        let users: HashSet<&Email> = state.all_live(now).map(|record| &record.email).collect();
         Ok(StoreStats {
-            devices: emails.len() as u64,
+            devices: state.all_live(now).count() as u64,
             users: users.len() as u64,
+            unreadable: state.unreadable,
             ..StoreStats::default()
         })
     }
@@ -403,17 +299,6 @@ impl TokenStore for MemoryStore {
     async fn check_writable(&self) -> Result<(), StoreError> {
         self.write().await.map(|_| ())
     }
-}
-
-/// `here` with the later use and the intent that `other` knows of the same version.
-fn with_notes_of(here: &TokenRecord, other: &TokenRecord) -> TokenRecord {
-    let mut merged = here.clone();
-    if other.last_seen_at > here.last_seen_at {
-        merged.last_seen_at = other.last_seen_at;
-        merged.previous_visit_at = other.previous_visit_at;
-    }
-    merged.refresh_intent = here.refresh_intent.or(other.refresh_intent);
-    merged
 }
 
 #[cfg(test)]
@@ -442,6 +327,11 @@ mod tests {
 
         fn clock(&self) -> &ManualClock {
             &self.1
+        }
+
+        async fn spoil(self) -> Self {
+            self.0.spoil();
+            self
         }
 
         fn written(&self) -> Vec<u8> {

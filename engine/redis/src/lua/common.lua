@@ -40,6 +40,14 @@ local function is_foreign(row)
   return row.dies_at == nil or row.written ~= row.refresh_expiry
 end
 
+-- The last use and the previous visit: those of `row`, or the given ones if they are not earlier.
+local function later_use(row, seen, previous)
+  if row.last_seen_at and tonumber(row.last_seen_at) > tonumber(seen) then
+    return row.last_seen_at, row.previous_visit_at
+  end
+  return seen, previous
+end
+
 -- When a row of the index or a record dies: the hard limit, or the idle limit after its last use.
 local function death(hard, idle, seen)
   if idle ~= '-' then

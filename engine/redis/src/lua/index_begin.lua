@@ -1,6 +1,6 @@
 -- Begins a login: decides the ceiling, and notes who has to end for it. KEYS: index. ARGV: now,
 -- device, nonce, hard death, idle limit, last use, login, device that is replaced or -, ceiling
--- or 0, reject or evict.
+-- or 0, reject or evict, devices that do not count.
 local now, device, replaced = tonumber(ARGV[1]), ARGV[2], ARGV[8]
 local known = redis.call('HGET', KEYS[1], 'd:' .. device)
 if known then
@@ -25,11 +25,15 @@ for name, value in pairs((fields(KEYS[1]))) do
   end
 end
 
+local uncounted = {}
+for at = 11, #ARGV do
+  uncounted[ARGV[at]] = true
+end
 local victims, others = {}, {}
 for _, entry in ipairs(entries) do
   if entry.device == replaced then
     victims[#victims + 1] = replaced .. ':4'
-  elseif entry.device ~= device and not ending[entry.device]
+  elseif entry.device ~= device and not ending[entry.device] and not uncounted[entry.device]
     and tonumber(death(entry.hard, entry.idle, entry.seen)) > now then
     others[#others + 1] = entry
   end

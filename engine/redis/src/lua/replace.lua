@@ -1,5 +1,5 @@
 -- KEYS: record, note. ARGV: now, expected version, kept or renewed, nonce, hard death, idle
--- limit or -, fields of the record.
+-- limit or -, last use, previous visit, fields of the record.
 local row, flat = fields(KEYS[1])
 if next(row) == nil then
   local _, text = note_of(KEYS[2])
@@ -18,8 +18,10 @@ if ARGV[3] == 'renewed' then
   holder = row.intent_holder or ''
   redis.call('HDEL', KEYS[1], 'intent_holder', 'intent_since', 'intent_until', 'intent_uncertain')
 end
-local dies = death(ARGV[5], ARGV[6], row.last_seen_at)
-redis.call('HSET', KEYS[1], 'nonce', ARGV[4], 'dies_at', dies, unpack(ARGV, 7))
+local seen, previous = later_use(row, ARGV[7], ARGV[8])
+local dies = death(ARGV[5], ARGV[6], seen)
+redis.call('HSET', KEYS[1], 'nonce', ARGV[4], 'last_seen_at', seen, 'previous_visit_at', previous,
+  'dies_at', dies, unpack(ARGV, 9))
 flat = select(2, fields(KEYS[1]))
 expire(KEYS[1], tonumber(dies), tonumber(ARGV[1]))
 return { 'replaced', flat, holder }

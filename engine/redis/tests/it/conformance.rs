@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 
-use tokenkeep_core::testing::conformance::{Fixture, START};
+use tokenkeep_core::testing::conformance::{Fixture, START, lost_keys};
 use tokenkeep_core::{KeyRing, ManualClock};
 use tokenkeep_redis::{RedisStore, Settings};
 use tokio::sync::Mutex;
@@ -34,9 +34,19 @@ impl<S> On<S> {
         Self { servers, settings, ring, store, clock: ManualClock::new(START) }
     }
 
+    async fn opened_with(self, ring: KeyRing) -> Self {
+        let store = RedisStore::open(self.settings.clone(), ring.clone()).await.unwrap();
+        Self { store, ring, ..self }
+    }
+
     async fn opened_again(self) -> Self {
-        let store = RedisStore::open(self.settings.clone(), self.ring.clone()).await.unwrap();
-        Self { store, ..self }
+        let ring = self.ring.clone();
+        self.opened_with(ring).await
+    }
+
+    async fn spoilt(self) -> Self {
+        let (both, fresh) = lost_keys(&self.ring);
+        self.opened_with(both).await.opened_with(fresh).await
     }
 }
 
@@ -58,6 +68,10 @@ impl Fixture for On<Server> {
 
     async fn reopen(self) -> Self {
         self.opened_again().await
+    }
+
+    async fn spoil(self) -> Self {
+        self.spoilt().await
     }
 
     fn store(&self) -> &RedisStore {
@@ -91,6 +105,10 @@ impl Fixture for On<Cluster> {
 
     async fn reopen(self) -> Self {
         self.opened_again().await
+    }
+
+    async fn spoil(self) -> Self {
+        self.spoilt().await
     }
 
     fn store(&self) -> &RedisStore {

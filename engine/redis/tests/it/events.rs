@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokenkeep_core::{DeviceId, EndReason, Event, EventKind, Heard, KeyRing, Origin};
+use tokenkeep_core::{ClientInfo, DeviceId, EndReason, Event, EventKind, Heard, KeyRing, Origin};
 use tokenkeep_redis::RedisStore;
 use tokio::sync::mpsc::Receiver;
 
@@ -71,4 +71,41 @@ async fn a_listener_goes_on_after_an_outage_and_tells_what_is_lost() {
     one.publish(&event(3)).await.unwrap();
     assert_eq!(next(&mut heard).await, None, "something may be lost");
     assert_eq!(next(&mut heard).await, Some(3));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_there_at_a_gap_is_not_told_again() {
+    let server = Server::start().await;
+    let ring = KeyRing::generate().unwrap();
+    let one = RedisStore::open(server.settings(), ring.clone()).await.unwrap();
+    let other = RedisStore::open(server.settings(), ring).await.unwrap();
+    let mut heard = other.listen().await.unwrap();
+    one.publish(&event(1)).await.unwrap();
+    one.publish(&event(2)).await.unwrap();
+    assert_eq!((next(&mut heard).await, next(&mut heard).await), (Some(1), Some(2)));
+    // A failover took the last entry: the first one is still there, and nothing is newer.
+    let last = server.cli(&["XREVRANGE", "tokenkeep:events", "+", "-", "COUNT", "1"]);
+    let last = last.lines().next().unwrap().to_owned();
+    server.cli(&["XDEL", "tokenkeep:events", &last]);
+    assert_eq!(next(&mut heard).await, None, "something is lost");
+    one.publish(&event(3)).await.unwrap();
+    assert_eq!(next(&mut heard).await, Some(3), "once, and without what was before it");
+    one.publish(&event(4)).await.unwrap();
+    assert_eq!(next(&mut heard).await, Some(4));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_elsewhere_says_on_which_device() {
+    let server = Server::start().await;
+    let ring = KeyRing::generate().unwrap();
+    let one = RedisStore::open(server.settings(), ring.clone()).await.unwrap();
+    let other = RedisStore::open(server.settings(), ring).await.unwrap();
+    let mut heard = other.listen().await.unwrap();
+    let address = Some("2001:db8::1".parse().unwrap());
+    for client in [ClientInfo::new(Some("Browser \u{e9}/1"), address), ClientInfo::default()] {
+        let login = Event { kind: EventKind::LoggedIn(client.clone()), ..event(1) };
+        one.publish(&login).await.unwrap();
+        let Some(Heard::Event(event)) = heard.recv().await else { panic!("no event") };
+        assert!(matches!(&event.kind, EventKind::LoggedIn(told) if *told == client), "{event:?}");
+    }
 }

@@ -204,3 +204,17 @@ async fn a_cluster_without_one_of_its_nodes_fails_and_recovers() {
     }
     panic!("the cluster does not recover");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_is_writable_if_all_of_its_masters_are() {
+    let cluster = Cluster::start().await;
+    let store = open(cluster.settings()).await;
+    store.check_writable().await.unwrap();
+    for node in &cluster.nodes {
+        node.cli(&["CONFIG", "SET", "maxmemory", "1"]);
+        let error = store.check_writable().await.expect_err("one of them is full");
+        assert!(matches!(fault(&error), Fault::OutOfMemory), "{error:?}");
+        node.cli(&["CONFIG", "SET", "maxmemory", "0"]);
+        store.check_writable().await.unwrap();
+    }
+}

@@ -99,6 +99,14 @@ impl OpenError {
         }
     }
 
+    /// As [`OpenError::sqlite`], of the making of indices.
+    pub(super) fn index(path: &Path) -> impl Fn(rusqlite::Error) -> Self {
+        move |error| match error.sqlite_error_code() {
+            Some(ErrorCode::ConstraintViolation) => Self::damaged(SeveralRows),
+            _ => Self::sqlite(path)(error),
+        }
+    }
+
     /// As [`OpenError::sqlite`], of an operation on rows.
     pub(crate) fn fault(path: &Path) -> impl Fn(Fault) -> Self {
         move |fault| match fault {
@@ -111,3 +119,11 @@ impl OpenError {
         move |cause| Self::Inaccessible { path: path.to_owned(), cause }
     }
 }
+
+/// The index that keeps each device to one row was gone, and one has more by now.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the table user_auth_credentials has several rows of one device, and which of them counts \
+     cannot be told: delete the others"
+)]
+struct SeveralRows;

@@ -1,7 +1,8 @@
 //! The store contract, with and without sealing.
 
 use tokenkeep_core::ManualClock;
-use tokenkeep_core::testing::conformance::Fixture;
+use tokenkeep_core::codec::Sealing;
+use tokenkeep_core::testing::conformance::{Fixture, lost_keys};
 use tokenkeep_sqlite::SqliteStore;
 
 use crate::support::Place;
@@ -20,6 +21,25 @@ impl<const SEALED: bool> Fixture for OnDisk<SEALED> {
     async fn reopen(self) -> Self {
         let Self(store, place) = self;
         store.close().await.unwrap();
+        Self(place.open(), place)
+    }
+
+    async fn spoil(self) -> Self {
+        let Self(store, mut place) = self;
+        store.close().await.unwrap();
+        match place.sealing.clone() {
+            Sealing::On(ring) => {
+                let (both, fresh) = lost_keys(&ring);
+                place.sealing = Sealing::On(both);
+                place.open().close().await.unwrap();
+                place.sealing = Sealing::On(fresh);
+            }
+            Sealing::Off => {
+                let connection = rusqlite::Connection::open(place.file()).unwrap();
+                let emptied = "UPDATE user_auth_credentials SET access_token = ''";
+                connection.execute(emptied, []).unwrap();
+            }
+        }
         Self(place.open(), place)
     }
 

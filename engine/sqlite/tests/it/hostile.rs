@@ -116,6 +116,28 @@ async fn an_index_that_cannot_serve_is_refused() {
     }
 }
 
+/// Without its index, a device could have got a second row.
+#[tokio::test]
+async fn several_rows_of_one_device_are_refused_in_a_clear_sentence() {
+    let place = Place::sealed();
+    let store = place.open();
+    log_in(&store, 1, ADA).await;
+    store.close().await.unwrap();
+    let columns = "device_id, email, token_type, access_token, access_expiry, refresh_token, \
+        refresh_expiry";
+    change(
+        &place,
+        &format!(
+            "DROP INDEX tokenkeep_by_device; INSERT INTO user_auth_credentials ({columns})
+             SELECT {columns} FROM user_auth_credentials"
+        ),
+    );
+    let refused = place.try_open().expect_err("two rows");
+    assert!(matches!(refused, OpenError::Damaged(_)), "{refused:?}");
+    let cause = std::error::Error::source(&refused).unwrap().to_string();
+    assert!(cause.contains("several rows of one device"), "{cause}");
+}
+
 /// A trigger could put back what ended.
 #[tokio::test]
 async fn no_trigger_in_the_file_is_fired() {

@@ -11,6 +11,7 @@
 
 mod backup;
 mod child;
+mod clock;
 mod conformance;
 mod crash;
 mod failures;

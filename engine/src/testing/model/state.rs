@@ -148,11 +148,11 @@ impl Model {
         let others: Vec<_> = self
             .live_of(&record.email, now)
             .iter()
-            .map(|r| (r.last_seen_at, r.device_id))
+            .map(|r| (r.last_seen_at, r.created_at, r.device_id))
             .collect();
-        let replaced = replaces.filter(|old| others.iter().any(|(_, device)| device == old));
+        let replaced = replaces.filter(|old| others.iter().any(|(_, _, device)| device == old));
         let mut counted: Vec<_> =
-            others.into_iter().filter(|(_, d)| Some(*d) != replaced).collect();
+            others.into_iter().filter(|(_, _, d)| Some(*d) != replaced).collect();
         counted.sort_unstable();
         let mut ended: Vec<_> = replaced.map(|d| (d, EndReason::Replaced)).into_iter().collect();
         if let Some(ceiling) = ceiling {
@@ -160,7 +160,7 @@ impl Model {
             if excess > 0 && ceiling.policy == CeilingPolicy::Reject {
                 return Went::Ceiling;
             }
-            ended.extend(counted.iter().take(excess).map(|(_, d)| (*d, EndReason::Evicted)));
+            ended.extend(counted.iter().take(excess).map(|(_, _, d)| (*d, EndReason::Evicted)));
         }
         for (device, reason) in &ended {
             self.end(*device, *reason, now);

@@ -39,24 +39,30 @@ impl Batch<'_> {
         let mut devices = self.devices_of(email);
         devices.retain(|(device, _)| Some(*device) != except);
         let ends = devices.iter().map(|(device, _)| (*device, reason));
-        let mut removed = self.end_all(ends, now)?;
-        for (device, _) in devices {
-            self.bury(device, now, |_| true)?;
-        }
+        let mut removed = self.end_all(email, ends, now)?;
         removed.sort_by_key(|removed| (removed.record.created_at, removed.record.device_id));
         Ok(removed)
     }
 
-    /// Ends sessions of one user. One whose record cannot be read ends, too: it can do no harm
-    /// any more, should its key be found again; it is not among those returned.
+    /// Ends those of `devices` that are sessions of `email`. One whose record cannot be read ends,
+    /// too: it can do no harm any more, should its key be found again; it is not among those
+    /// returned. One that is dead stays dead, should the clock go back.
     pub(super) fn end_all(
         &mut self,
+        email: &Email,
         devices: impl Iterator<Item = (DeviceId, EndReason)>,
         now: Timestamp,
     ) -> Result<Vec<Removed>, StoreError> {
         let mut removed = Vec::new();
         for (device, reason) in devices {
-            let Some(slot) = self.live(device, now) else { continue };
+            let Some(Slot::Live(slot)) = self.slot(device) else { continue };
+            if !self.is_of(device, &slot, email)? {
+                continue;
+            }
+            if slot.is_dead(now) {
+                self.bury(device, now, |_| true)?;
+                continue;
+            }
             match self.record(device, &slot) {
                 Ok(record) => {
                     self.end(device, record.verifier, reason, now)?;
@@ -86,6 +92,26 @@ impl Batch<'_> {
                 self.end(device, verifier, EndReason::Expired, now)
             }
             _ => Ok(()),
+        }
+    }
+
+    /// Whether `slot` is a session of `email`. Two emails may have the same hash; the header of
+    /// the record, which needs no key, tells them apart. If that is gone, the hash decides.
+    fn is_of(&self, device: DeviceId, slot: &LiveSlot, email: &Email) -> Result<bool, StoreError> {
+        if slot.user != self.shared.index.user(email.as_str()) {
+            return Ok(false);
+        }
+        if let Some(record) = &slot.cached {
+            return Ok(record.email == *email);
+        }
+        let snapshot = self.shared.snapshot()?;
+        match self
+            .shared
+            .read_header(&snapshot, device, slot.seq, |record| record.email == email.as_str())
+        {
+            Ok(is_same) => Ok(is_same.unwrap_or(true)),
+            Err(StoreError::Unreadable { .. }) => Ok(true),
+            Err(error) => Err(error),
         }
     }
 

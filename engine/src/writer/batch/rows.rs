@@ -1,11 +1,12 @@
 //! The rows that a batch appends, and the blocks that they go into.
 
-use tokenkeep_core::codec::Header;
+use tokenkeep_core::codec::{CodecError, Header};
 use tokenkeep_core::{DeviceId, RefreshIntent, StoreError};
 
 use super::Batch;
 use crate::block::{Block, Size};
 use crate::index::LiveSlot;
+use crate::shared::Shared;
 
 impl Batch<'_> {
     /// Appends what amends the record of `slot` again, behind it.
@@ -54,6 +55,13 @@ impl Batch<'_> {
         let mut size = Size::default();
         self.blocks.iter().for_each(|block| size.add(block.size));
         size
+    }
+
+    /// Vouches for the headers of all blocks.
+    pub(in crate::writer) fn tag_blocks(&mut self) -> Result<(), CodecError> {
+        let Shared { ring, store, .. } = self.shared;
+        let key = ring.active();
+        self.blocks.iter_mut().try_for_each(|block| block.tag(key, ring, store))
     }
 
     /// Appends a row that is bytes already.

@@ -1,13 +1,16 @@
 //! Rows that are needed, appended again.
 
+use std::borrow::Cow;
+
 use redb::Error;
-use tokenkeep_core::DeviceId;
+use tokenkeep_core::{DeviceId, codec};
 
 use super::super::batch::Batch;
 use super::unwritten;
 use crate::block::Entries;
 use crate::disk::Snapshot;
 use crate::index::Slot;
+use crate::shared::Shared;
 
 /// Appends the needed row `seq` again, and what amends it; false if it cannot be read.
 pub(super) fn carry(
@@ -27,13 +30,24 @@ pub(super) fn carry(
         }
         Slot::Live(mut slot) => {
             let Some(body) = bodies.of(seq) else { return Ok(false) };
-            slot.seq = batch.append_bytes(header, body);
+            let Some(body) = resealed(header, body, batch.shared) else { return Ok(false) };
+            slot.seq = batch.append_bytes(header, &body);
             batch.amend(device, &mut slot).map_err(unwritten)?;
             Slot::Live(slot)
         }
     };
     batch.stage(device, slot);
     Ok(true)
+}
+
+/// `body` under the active key, for the same version of the record; nothing if it cannot be read.
+fn resealed<'a>(header: &[u8], body: &'a [u8], shared: &Shared) -> Option<Cow<'a, [u8]>> {
+    let (ring, store) = (&shared.ring, &shared.store);
+    if codec::body_key(body) == Some(ring.active()) {
+        return Some(Cow::Borrowed(body));
+    }
+    let record = codec::decode(header, body, ring, store).ok()?;
+    codec::encode(&record, ring, store).ok().map(|encoded| Cow::Owned(encoded.body))
 }
 
 /// The bodies of a block, read when the first is asked for.

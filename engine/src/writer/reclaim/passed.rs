@@ -5,6 +5,7 @@ use redb::{Error, StorageError};
 use super::super::left_behind::LeftBehind;
 use crate::block::Size;
 use crate::disk::Snapshot;
+use crate::shared::Shared;
 
 /// What to drop.
 #[derive(Debug, Default)]
@@ -31,9 +32,10 @@ impl Passed {
         block: u64,
         headers: &[u8],
         left: &mut LeftBehind,
+        shared: &Shared,
     ) -> Result<(), Error> {
         let mut dropped = left.size;
-        let list = left.rewritten(block, headers)?;
+        let list = left.rewritten(block, headers, shared)?;
         dropped.subtract(left.size);
         self.size.add(dropped);
         self.rewritten.push((block, list));

@@ -97,6 +97,7 @@ fn garbage_that_stays() -> Vec<Step> {
         Step::Label { n: 9, label: "the cellar" },
         Step::Renew { n: 9, life: 2 * HOUR },
         Step::RenewStale { n: 9 },
+        Step::Rotate,
         Step::Logout { n: 11 },
         Step::Together(vec![
             login(12, ADA, month),
@@ -108,6 +109,7 @@ fn garbage_that_stays() -> Vec<Step> {
         // One step of a pass at a time, with writes between them.
         Step::Purge { limit: 1 },
         Step::Renew { n: 13, life: month },
+        Step::Reseal,
         Step::Purge { limit: 1 },
         Step::Reopen { eager: false },
         Step::Pass(HOUR / 3),

@@ -3,6 +3,7 @@
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
+use tokenkeep::core::keyring::RingError;
 use tokenkeep::testing::{Disk, open_on};
 use tokenkeep::{
     Ceiling, CeilingPolicy, Clock as _, EndReason, Engine, Insert, InsertOutcome, KeyRing,
@@ -182,6 +183,22 @@ impl Run {
                 assert!(freed <= *limit, "{step:?}: {freed}");
             }
             Step::Compact => engine.compact()?,
+            Step::Rotate => {
+                let rotated = self.ring.rotated().unwrap();
+                // As a ring in a file: the next start has it.
+                self.ring.take_up(&rotated);
+                engine.take_ring(rotated).map_err(store_error)?;
+            }
+            Step::Reseal => {
+                match engine.reseal(|_| true) {
+                    // What a failing disk did not give waits until the store is opened anew.
+                    Err(RingError::Unreadable(_)) if self.disk.has_failed() => return Ok(()),
+                    resealed => resealed.map_err(store_error)?,
+                }
+                for key in self.ring.ids().skip(1) {
+                    engine.retire(key).map_err(store_error)?;
+                }
+            }
             Step::Together(_) | Step::Pass(_) | Step::Reopen { .. } => panic!("{step:?}"),
         }
         Ok(())
@@ -214,6 +231,14 @@ impl Expected {
             let found = engine.blocking().get(device(*n), self.now);
             found.is_ok_and(|found| super::expected::fits(&found, Some(session), self.now))
         }) && !self.sessions.is_empty()
+    }
+}
+
+#[track_caller]
+fn store_error(error: RingError) -> StoreError {
+    match error {
+        RingError::Store(error) => error,
+        other => panic!("{other:?}"),
     }
 }
 

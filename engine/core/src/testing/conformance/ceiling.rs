@@ -71,6 +71,18 @@ pub async fn nobody_replaces_the_session_of_another_user<F: Fixture>(fixture: F)
     assert_eq!(listed(&fixture, BOB).await, [1]);
 }
 
+/// The ceiling of one user is not filled by another, and takes nothing from another.
+pub async fn nobody_counts_or_evicts_the_devices_of_another_user<F: Fixture>(fixture: F) {
+    for number in 1..=3 {
+        log_in(&fixture, number, BOB).await;
+    }
+    assert!(insert(&fixture, 4, reject(1), None).await);
+    assert!(!insert(&fixture, 5, reject(1), None).await);
+    assert!(insert(&fixture, 6, evict(1), None).await);
+    assert_eq!(listed(&fixture, ADA).await, [6]);
+    assert_eq!(listed(&fixture, BOB).await, [1, 2, 3]);
+}
+
 /// A hundred logins at once leave as many devices as the ceiling says.
 pub async fn the_ceiling_holds_under_parallel_logins<F: Fixture>(fixture: F) {
     let tasks: Vec<_> = (1..=100_u8)
@@ -87,6 +99,39 @@ pub async fn the_ceiling_holds_under_parallel_logins<F: Fixture>(fixture: F) {
     assert_eq!(listed(&fixture, ADA).await.len(), 5);
     let fixture = fixture.reopen().await;
     assert_eq!(listed(&fixture, ADA).await.len(), 5);
+}
+
+/// Of many refused logins at once, no more are stored than the ceiling says.
+pub async fn parallel_logins_are_refused_over_the_ceiling<F: Fixture>(fixture: F) {
+    let tasks: Vec<_> = (1..=30_u8)
+        .map(|number| {
+            let (store, mut login) = (fixture.store().clone(), login_of(number, ADA, START));
+            login.ceiling = reject(5);
+            tokio::spawn(async move { store.insert(login, START).await.unwrap() })
+        })
+        .collect();
+    let mut stored = Vec::new();
+    for task in tasks {
+        if let InsertOutcome::Inserted { record, displaced } = task.await.unwrap() {
+            assert!(displaced.is_empty(), "{displaced:?}");
+            stored.push(record.device_id.as_bytes()[0]);
+        }
+    }
+    stored.sort_unstable();
+    assert_eq!(stored.len(), 5);
+    assert_eq!(listed(&fixture, ADA).await, stored);
+}
+
+/// Of devices that were seen at the same time, the one that logged in first makes place.
+pub async fn of_devices_seen_at_once_the_oldest_login_is_evicted<F: Fixture>(fixture: F) {
+    for number in 1..=3 {
+        let mut login = login_of(number, ADA, START);
+        login.record.created_at = START.saturating_sub(seconds(number.into()));
+        fixture.store().insert(login, START).await.unwrap();
+    }
+    assert!(insert(&fixture, 4, evict(3), None).await);
+    assert_eq!(reason(&fixture, 3).await, Some(EndReason::Evicted));
+    assert_eq!(listed(&fixture, ADA).await, [2, 1, 4]);
 }
 
 /// Whether the login of device `number` of Ada was stored.

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::num::NonZeroUsize;
 
 use super::*;
-use crate::Tokens;
+use crate::{Cursor, StoreError, Tokens};
 
 /// The list holds the live records of the email, oldest login first, and nothing else.
 pub async fn the_list_of_an_email_is_exact<F: Fixture>(fixture: F) {
@@ -137,6 +137,16 @@ pub async fn a_scan_goes_on_while_records_change<F: Fixture>(fixture: F) {
     }
     assert!(after.is_none(), "the walk ends");
     assert!((11..=20).all(|number| seen.contains(&number)), "seen: {seen:?}");
+}
+
+/// A walk begins at the beginning or goes on: it never takes one for the other.
+pub async fn a_cursor_of_another_store_is_refused<F: Fixture>(fixture: F) {
+    log_in(&fixture, 1, ADA).await;
+    for bytes in [&[][..], &[7], &[255; 7], &[0; 9], &[b' '; 200]] {
+        let cursor = Some(Cursor(bytes.into()));
+        let refused = fixture.store().scan(cursor, NonZeroUsize::MIN, START).await;
+        assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{bytes:?}: {refused:?}");
+    }
 }
 
 /// Devices and users are counted as the lists show them.

@@ -1,10 +1,7 @@
 //! Claims about single records: what is there, what is gone, what survives.
 
 use super::*;
-use crate::{
-    AccessToken, HolderId, Label, LeaseOutcome, RefreshToken, Release, RemoveOutcome,
-    ReplaceOutcome, Tokens, Version,
-};
+use crate::{AccessToken, Label, RefreshToken, RemoveOutcome, ReplaceOutcome, Tokens, Version};
 
 /// Every field comes back as it went in.
 pub async fn what_was_inserted_is_there<F: Fixture>(fixture: F) {
@@ -28,76 +25,6 @@ pub async fn a_taken_id_is_not_inserted_again<F: Fixture>(fixture: F) {
     assert_eq!(live(&fixture, 1).await.unwrap().email, email(ADA));
     fixture.store().remove(device(1), None, EndReason::Logout, START).await.unwrap();
     assert!(matches!(again().await.unwrap(), InsertOutcome::Taken));
-}
-
-/// `now == dies_at` is expired, for every operation.
-pub async fn expired_means_absent_at_the_very_instant<F: Fixture>(fixture: F) {
-    let record = log_in(&fixture, 1, ADA).await;
-    fixture.clock().leap_to(record.dies_at().saturating_sub(Duration::from_micros(1)));
-    assert!(live(&fixture, 1).await.is_some(), "alive until the very instant");
-    let now = record.dies_at();
-    fixture.clock().leap_to(now);
-    let store = fixture.store();
-    assert_eq!(reason(&fixture, 1).await, Some(EndReason::Expired));
-    assert!(listed(&fixture, ADA).await.is_empty());
-    let changed = TokenRecord::clone(&record);
-    let replaced = store.replace(record.version, changed, Tokens::Renewed, now).await.unwrap();
-    assert!(matches!(replaced, ReplaceOutcome::Gone(Some(EndReason::Expired))));
-    let removed = store.remove(device(1), None, EndReason::Logout, now).await.unwrap();
-    assert!(matches!(removed, RemoveOutcome::Gone(Some(EndReason::Expired))));
-    let holder = HolderId::from_bytes([1; 16]);
-    let leased = store.lease(device(1), record.version, holder, now + seconds(20), now).await;
-    assert!(matches!(leased.unwrap(), LeaseOutcome::Gone(Some(EndReason::Expired))));
-    let ended = store.remove_all_of(&email(ADA), None, EndReason::Logout, now).await.unwrap();
-    assert!(ended.is_empty());
-    let lasting = now + seconds(1000);
-    store.touch(device(1), now).await.unwrap();
-    assert!(!store.extend_lease(device(1), holder, lasting, now).await.unwrap());
-    store.release(device(1), holder, Release::Uncertain, now).await.unwrap();
-    assert!(store.open_intents(now).await.unwrap().is_empty());
-    assert_eq!(reason(&fixture, 1).await, Some(EndReason::Expired), "nothing revives it");
-    let page = store.scan(None, std::num::NonZeroUsize::MIN, now).await.unwrap();
-    assert!(page.records.is_empty());
-    assert_eq!(store.stats(now).await.unwrap().devices, 0);
-}
-
-/// A logout counts even if the clock is wrong and says that there is nothing to log out of.
-pub async fn what_was_ended_while_dead_stays_dead<F: Fixture>(fixture: F) {
-    let replacing = Insert { replaces: Some(device(3)), ..login_of(9, BOB, START) };
-    for (number, email) in [(1, BOB), (2, ADA), (3, BOB)] {
-        log_in(&fixture, number, email).await;
-    }
-    let (store, wrong) = (fixture.store(), START + seconds(10 * 86_400));
-    fixture.clock().leap_to(wrong);
-    let removed = store.remove(device(1), None, EndReason::Logout, wrong).await.unwrap();
-    assert!(matches!(removed, RemoveOutcome::Gone(Some(EndReason::Expired))), "{removed:?}");
-    let ended = store.remove_all_of(&email(ADA), None, EndReason::Logout, wrong).await.unwrap();
-    assert!(ended.is_empty(), "{ended:?}");
-    let InsertOutcome::Inserted { displaced, .. } = store.insert(replacing, wrong).await.unwrap()
-    else {
-        panic!("the login was not stored");
-    };
-    assert!(displaced.is_empty(), "{displaced:?}");
-    fixture.clock().leap_to(START + seconds(1));
-    let fixture = fixture.reopen().await;
-    for number in 1..=3 {
-        assert!(live(&fixture, number).await.is_none(), "device {number} is back");
-    }
-    assert!(listed(&fixture, ADA).await.is_empty());
-}
-
-/// A record that was renewed outlives its first expiry: in reads, lists, purges and restarts.
-pub async fn a_renewed_expiry_counts_everywhere<F: Fixture>(fixture: F) {
-    let first = log_in(&fixture, 1, ADA).await;
-    let mut renewed = with_tokens(&first, "renewed");
-    renewed.refresh_expires_at = START + seconds(1_000_000);
-    fixture.store().replace(first.version, renewed, Tokens::Renewed, START).await.unwrap();
-    fixture.clock().advance(seconds(25 * 3600));
-    while fixture.store().purge_expired(10, now(&fixture)).await.unwrap() > 0 {}
-    assert_eq!(listed(&fixture, ADA).await, [1]);
-    let fixture = fixture.reopen().await;
-    assert!(live(&fixture, 1).await.is_some());
-    assert_eq!(listed(&fixture, ADA).await, [1]);
 }
 
 /// Compare-and-set: the version counts up, and an old one changes nothing.
@@ -157,9 +84,9 @@ pub async fn a_remove_minds_the_version_it_was_given<F: Fixture>(fixture: F) {
     assert!(matches!(again, RemoveOutcome::Gone(Some(EndReason::Refused))));
 }
 
-/// Reason and verifier stay for a while, also over a restart.
+/// Every reason stays for a while, and the verifier with it, also over a restart.
 pub async fn an_ended_session_says_why<F: Fixture>(mut fixture: F) {
-    let reasons = [EndReason::Logout, EndReason::EndedByUser, EndReason::Refused];
+    let reasons = EndReason::ALL;
     for (number, why) in (1..).zip(reasons) {
         log_in(&fixture, number, ADA).await;
         fixture.store().remove(device(number), None, why, START).await.unwrap();
@@ -194,59 +121,6 @@ pub async fn what_was_acknowledged_survives_reopening<F: Fixture>(fixture: F) {
         assert_eq!(record.is_some(), number <= 15, "device {number}");
         let renewed = record.is_some_and(|r| r.access_token.expose().starts_with("renewed"));
         assert_eq!(renewed, number <= 5, "device {number}");
-    }
-}
-
-/// A use is noted, and changes nothing that compare-and-set would see.
-pub async fn a_touch_moves_the_last_use_only<F: Fixture>(fixture: F) {
-    let before = log_in(&fixture, 1, ADA).await;
-    let later = START + seconds(60);
-    fixture.store().touch(device(1), later).await.unwrap();
-    fixture.store().touch(device(9), later).await.unwrap();
-    let touched = live(&fixture, 1).await.unwrap();
-    assert_eq!(touched.last_seen_at, later);
-    let mut expected = TokenRecord::clone(&before);
-    expected.touch(later);
-    assert_same(&touched, &expected);
-    fixture.store().touch(device(1), START).await.unwrap();
-    assert_eq!(live(&fixture, 1).await.unwrap().last_seen_at, later, "time does not go back");
-    // A refresh that read the record before the touch does not undo it.
-    let renewed = with_tokens(&before, "renewed");
-    fixture.store().replace(before.version, renewed, Tokens::Renewed, later).await.unwrap();
-    assert_eq!(live(&fixture, 1).await.unwrap().last_seen_at, later);
-    // And none counts as a use.
-    let current = live(&fixture, 1).await.unwrap();
-    let again = with_tokens(&current, "again");
-    let much_later = later + seconds(60);
-    fixture.store().replace(current.version, again, Tokens::Renewed, much_later).await.unwrap();
-    assert_eq!(live(&fixture, 1).await.unwrap().last_seen_at, later);
-}
-
-/// With an idle limit, use keeps the session alive, and only use does.
-pub async fn a_touch_extends_the_idle_limit<F: Fixture>(fixture: F) {
-    let mut insert = login_of(1, ADA, START);
-    insert.record.idle_limit = Some(seconds(100));
-    fixture.store().insert(insert, START).await.unwrap();
-    fixture.clock().advance(seconds(90));
-    fixture.store().touch(device(1), now(&fixture)).await.unwrap();
-    fixture.clock().advance(seconds(90));
-    assert!(live(&fixture, 1).await.is_some());
-    assert_eq!(listed(&fixture, ADA).await, [1]);
-    fixture.clock().advance(seconds(10));
-    assert!(live(&fixture, 1).await.is_none(), "100 s after the last use");
-    assert!(listed(&fixture, ADA).await.is_empty());
-}
-
-/// A dump of the store shows no token.
-pub async fn no_token_is_written_in_the_clear<F: Fixture>(fixture: F) {
-    let first = log_in(&fixture, 1, ADA).await;
-    let next = with_tokens(&first, "canary");
-    fixture.store().replace(first.version, next, Tokens::Renewed, START).await.unwrap();
-    let fixture = fixture.reopen().await;
-    let written = fixture.written();
-    for secret in ["canary", "access-of-", "refresh-of-"] {
-        let found = written.windows(secret.len()).any(|window| window == secret.as_bytes());
-        assert!(!found, "{secret} was written in the clear");
     }
 }
 

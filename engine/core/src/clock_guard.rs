@@ -1,17 +1,17 @@
-//! A clock that cannot leap, for the one decision that cannot be taken back: reclaiming.
+//! A clock that cannot leap, for the one decision that a store cannot take back: reclaiming.
 
 use std::time::Duration;
 
-use tokenkeep_core::{Clock, Timestamp};
+use crate::{Clock, Timestamp};
 
-/// Says which instant has certainly come.
+/// Says which instant has certainly come, to a store that asks it now and then.
 ///
 /// It is the smaller of the wall clock and the wall clock at opening plus the time since. While
 /// the two are apart by more than a minute that is logged; after an hour at the same distance
 /// the wall clock is believed. Nothing is certain in the first ten minutes, so that a machine
 /// that starts with a wrong clock has time to set it.
 #[derive(Debug)]
-pub(crate) struct ClockGuard {
+pub struct ClockGuard {
     opened: Duration,
     base_wall: Timestamp,
     base: Duration,
@@ -26,13 +26,14 @@ struct Apart {
 }
 
 impl ClockGuard {
-    pub(crate) fn new(clock: &dyn Clock) -> Self {
+    /// A guard that begins to watch `clock` at this moment, when a store is opened.
+    pub fn new(clock: &dyn Clock) -> Self {
         let (wall, monotonic) = (clock.now(), clock.monotonic());
         Self { opened: monotonic, base_wall: wall, base: monotonic, apart: None }
     }
 
     /// The instant up to which whatever expired may be destroyed; none yet after opening.
-    pub(crate) fn certain(&mut self, clock: &dyn Clock) -> Option<Timestamp> {
+    pub fn certain(&mut self, clock: &dyn Clock) -> Option<Timestamp> {
         let (wall, monotonic) = (clock.now(), clock.monotonic());
         let steady = self.base_wall + monotonic.saturating_sub(self.base);
         self.compare(wall, steady, monotonic);
@@ -67,7 +68,8 @@ impl ClockGuard {
     }
 
     /// How far the wall clock is from the steady one, in seconds, while it is not believed.
-    pub(crate) fn disagreement_seconds(&self) -> i64 {
+    #[must_use]
+    pub fn disagreement_seconds(&self) -> i64 {
         self.apart.map_or(0, |apart| apart.by_micros / 1_000_000)
     }
 }
@@ -78,7 +80,7 @@ const SETTLING: Duration = Duration::from_secs(10 * 60);
 
 #[cfg(test)]
 mod tests {
-    use tokenkeep_core::ManualClock;
+    use crate::ManualClock;
 
     use super::*;
 

@@ -1,0 +1,153 @@
+//! How a ring changes: a key is added, made active, taken up by a running store, and retired.
+
+use std::sync::{Arc, PoisonError};
+
+use super::{KeyId, KeyRing, Shared};
+use crate::{RandomUnavailable, StoreError};
+
+impl KeyRing {
+    /// This ring with a fresh key that seals nothing: it can be brought to every server before
+    /// one of them seals with it.
+    ///
+    /// # Errors
+    /// [`RandomUnavailable`] if the operating system gives no random bytes.
+    pub fn with_standby(&self) -> Result<(Self, KeyId), RandomUnavailable> {
+        let fresh = Arc::new(self.fresh_key()?);
+        let id = fresh.id;
+        Ok((Self::of(self.keys().iter().cloned().chain([fresh]).collect()), id))
+    }
+
+    /// This ring with `active` as the key that seals, if it has it.
+    #[must_use]
+    pub fn activated(&self, active: KeyId) -> Option<Self> {
+        let (first, rest): (Vec<_>, Vec<_>) =
+            self.keys().iter().cloned().partition(|key| key.id == active);
+        (!first.is_empty()).then(|| Self::of(first.into_iter().chain(rest).collect()))
+    }
+
+    /// This ring without the key `id`, unless that is the active one.
+    #[must_use]
+    pub fn without(&self, id: KeyId) -> Option<Self> {
+        let rest = || self.keys().iter().filter(|key| key.id != id).cloned().collect();
+        (self.active() != id).then(|| Self::of(rest()))
+    }
+
+    /// The same keys as a ring of its own; what is taken up there is not here.
+    #[must_use]
+    pub fn detached(&self) -> Self {
+        let reread = self.shared.reread.clone();
+        Self { shared: Arc::new(Shared { keys: std::sync::RwLock::new(self.keys()), reread }) }
+    }
+
+    /// The same keys as a ring of its own that asks `reread` for a key which it does not have:
+    /// another server may seal with one that this process has not read yet. What it finds opens,
+    /// and seals nothing.
+    #[must_use]
+    pub fn rereading(&self, reread: impl Fn() -> Option<Self> + Send + Sync + 'static) -> Self {
+        let keys = std::sync::RwLock::new(self.keys());
+        Self { shared: Arc::new(Shared { keys, reread: Some(Arc::new(reread)) }) }
+    }
+
+    /// Takes the keys of `other` in place of its own, in every clone. For stores, which see to it
+    /// first that what they hold can be opened with them.
+    pub fn take_up(&self, other: &Self) {
+        let keys = other.keys();
+        *self.shared.keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
+    }
+
+    /// Looks for the key `id` where the ring comes from.
+    pub(super) fn learned(&self, id: KeyId) -> Option<Arc<super::Key>> {
+        let found = self.shared.reread.as_ref()?()?.known(id)?;
+        let mut keys = self.shared.keys.write().unwrap_or_else(PoisonError::into_inner);
+        if !keys.iter().any(|key| key.id == id) {
+            tracing::info!(key = %id, "another server seals with a key that was read just now");
+            *keys = keys.iter().cloned().chain([Arc::clone(&found)]).collect();
+        }
+        Some(found)
+    }
+}
+
+/// How much a store holds under one key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RingUse {
+    /// The key.
+    pub key: KeyId,
+    /// Records under it, and rows that wait for their space to be reclaimed.
+    pub records: u64,
+}
+
+/// Why a store did not change its keys. It goes on with those that it had.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RingError {
+    /// The store does not work.
+    #[error("the store cannot do it")]
+    Store(#[from] StoreError),
+    /// A key is missing that the store needs.
+    #[error("the key {0} is missing in the key ring, and the store needs it: put it back")]
+    Missing(KeyId),
+    /// A key goes by the name of another.
+    #[error("the key {0} of the key ring is not the one of this store: it is another ring")]
+    Different(KeyId),
+    /// The key seals.
+    #[error("the key {0} is the active one: rotate the ring first")]
+    Active(KeyId),
+    /// Records are sealed with the key.
+    #[error("{} records are still under the key {}: reseal them first", .0.records, .0.key)]
+    StillNeeded(RingUse),
+    /// Records cannot be resealed, because they cannot be read.
+    #[error("{0} records cannot be read, and were left as they are")]
+    Unreadable(u64),
+    /// The store does not seal.
+    #[error("sealing is off: the store has no keys")]
+    NotSealed,
+    /// The caller did not want it any more.
+    #[error("it was called off; what was resealed stays so, and the next time goes on from there")]
+    CalledOff,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_standby_key_seals_nothing_until_it_is_made_active() {
+        let ring = KeyRing::generate().unwrap();
+        let (waiting, id) = ring.with_standby().unwrap();
+        assert_eq!(waiting.active(), ring.active());
+        let rotated = waiting.activated(id).unwrap();
+        assert_eq!(rotated.ids().collect::<Vec<_>>(), [id, ring.active()]);
+        assert!(ring.activated(id).is_none(), "a key that is not there");
+    }
+
+    #[test]
+    fn the_active_key_is_not_taken_out() {
+        let ring = KeyRing::generate().unwrap();
+        let rotated = ring.rotated().unwrap();
+        assert!(rotated.without(rotated.active()).is_none());
+        let alone = rotated.without(ring.active()).unwrap();
+        assert_eq!(alone.ids().collect::<Vec<_>>(), [rotated.active()]);
+    }
+
+    #[test]
+    fn clones_are_one_ring_and_a_detached_one_is_not() {
+        let ring = KeyRing::generate().unwrap();
+        let (clone, detached) = (ring.clone(), ring.detached());
+        let rotated = ring.rotated().unwrap();
+        ring.take_up(&rotated);
+        assert_eq!(clone.active(), rotated.active());
+        assert_ne!(detached.active(), rotated.active());
+    }
+
+    #[test]
+    fn a_key_that_is_found_where_the_ring_comes_from_opens_and_does_not_seal() {
+        let ring = KeyRing::generate().unwrap();
+        let rotated = ring.rotated().unwrap();
+        let elsewhere = rotated.clone();
+        let reading = ring.rereading(move || Some(elsewhere.clone()));
+        assert!(reading.key(KeyId([0; 4])).is_none());
+        assert!(reading.key(rotated.active()).is_some());
+        assert_eq!(reading.active(), ring.active());
+        assert_eq!(reading.ids().count(), 2);
+    }
+}

@@ -1,0 +1,39 @@
+//! The outbox: sessions that ended stand there until the auth server has heard of them.
+
+use std::time::Duration;
+
+use tokenkeep::{Engine, Options};
+use tokenkeep_core::Clock;
+
+use super::keys::ring_at;
+use super::{AnyStore, StoreFailure};
+use crate::config::{Config, KeyRingSource};
+
+/// Opens the outbox in the data directory, or makes it; none where the auth server cannot be told
+/// that a session ended. It is an embedded store of its own beside whatever keeps the sessions,
+/// sealed with the same ring; call it when the store is open.
+///
+/// # Errors
+/// [`StoreFailure`]; nothing was changed on the disk.
+pub fn open_outbox(
+    config: &Config,
+    clock: std::sync::Arc<dyn Clock>,
+) -> Result<Option<AnyStore>, StoreFailure> {
+    if config.auth_server.revoke_path.is_none() {
+        return Ok(None);
+    }
+    let directory = config.store.data_dir.join("outbox");
+    let options = Options::new().clock(clock).cache_bytes(CACHE_BYTES).answerable(ANSWERABLE);
+    let options = match config.key_ring() {
+        KeyRingSource::File(path) => options.key_file(path),
+        source @ KeyRingSource::Text(_) => options.key_ring(ring_at(&source)?),
+    };
+    Engine::open(&directory, options)
+        .map(|engine| Some(AnyStore::Redb(engine)))
+        .map_err(|cause| StoreFailure::Open { directory: directory.display().to_string(), cause })
+}
+
+/// Notes are read once.
+const CACHE_BYTES: usize = 1 << 20;
+/// Nobody asks for notes that are gone.
+const ANSWERABLE: Duration = Duration::from_secs(60);
