@@ -9,6 +9,7 @@
     clippy::indexing_slicing,
     clippy::too_many_lines,
     clippy::needless_pass_by_value,
+    clippy::print_stdout,
     reason = "a test that is wrong should stop"
 )]
 
@@ -36,6 +37,7 @@ mod listening;
 mod login;
 mod logout;
 mod moving;
+mod multiplexed;
 mod openapi;
 mod outage;
 mod process;
@@ -47,6 +49,7 @@ mod session;
 mod shared_redis;
 mod shutdown;
 mod smuggling;
+mod stores;
 mod storm;
 mod tls;
 mod token;

@@ -143,6 +143,16 @@ pub async fn read_to_end(stream: &mut TcpStream) -> String {
     String::from_utf8_lossy(&answer).into_owned()
 }
 
+/// Waits for what comes true behind the answers.
+pub async fn until(mut holds: impl AsyncFnMut() -> bool) {
+    let waiting = async {
+        while !holds().await {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, waiting).await.expect("it comes true");
+}
+
 /// Longer than anything that a test waits for.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
