@@ -1,10 +1,12 @@
 //! The store contract over the engine, on a directory of its own.
 
+use std::path::Path;
 use std::sync::Arc;
 
+use redb::{Database, ReadableTable as _, TableDefinition};
 use tokenkeep::testing::with_colliding_emails;
 use tokenkeep::{Engine, KeyRing, ManualClock, Options};
-use tokenkeep_core::testing::conformance::{Fixture, START, lost_keys};
+use tokenkeep_core::testing::conformance::{Fixture, START};
 
 /// A store in a directory; with `COLLIDING`, all emails have the same hash.
 struct OnDisk<const COLLIDING: bool> {
@@ -44,8 +46,11 @@ impl<const COLLIDING: bool> Fixture for OnDisk<COLLIDING> {
     }
 
     async fn spoil(self) -> Self {
-        let (both, fresh) = lost_keys(&self.ring);
-        self.reopen_with(both).await.reopen_with(fresh).await
+        let Self { engine, ring, clock, directory } = self;
+        engine.close().await.unwrap();
+        drop(engine);
+        damage_bodies(&directory.path().join("tokens.redb"));
+        Self::open_at(directory, clock, ring)
     }
 
     fn store(&self) -> &Engine {
@@ -60,6 +65,24 @@ impl<const COLLIDING: bool> Fixture for OnDisk<COLLIDING> {
         let files = std::fs::read_dir(self.directory.path()).unwrap();
         files.flat_map(|file| std::fs::read(file.unwrap().path()).unwrap()).collect()
     }
+}
+
+/// Changes every sealed token in the file; a ring without the key would open no store at all.
+fn damage_bodies(file: &Path) {
+    let transaction = Database::open(file).unwrap().begin_write().unwrap();
+    {
+        let bodies = TableDefinition::<u64, &[u8]>::new("bodies");
+        let mut bodies = transaction.open_table(bodies).unwrap();
+        let blocks = bodies.iter().unwrap().map(|block| {
+            let (number, body) = block.unwrap();
+            let damaged = body.value().iter().map(|byte| byte ^ 1).collect::<Vec<_>>();
+            (number.value(), damaged)
+        });
+        for (number, damaged) in blocks.collect::<Vec<_>>() {
+            bodies.insert(number, damaged.as_slice()).unwrap();
+        }
+    }
+    transaction.commit().unwrap();
 }
 
 tokenkeep_core::store_conformance!(OnDisk<false>);
