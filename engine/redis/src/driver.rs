@@ -1,6 +1,8 @@
 //! Every call of the Redis driver: connections, scripts, commands, and what their failures mean.
 
+mod clients;
 mod link;
+mod meaning;
 mod reading;
 
 pub(crate) use reading::Reply;
@@ -12,6 +14,7 @@ use redis::cluster_routing::{Route, RoutingInfo, SingleNodeRoutingInfo, SlotAddr
 use redis::{Cmd, RedisError};
 
 use self::link::Link;
+use self::meaning::fault;
 use crate::fault::{Fault, OpenError};
 use crate::settings::Settings;
 
@@ -149,50 +152,6 @@ fn to_master(slot: u16) -> RoutingInfo {
 fn may_pass(error: &RedisError) -> bool {
     let code = matches!(error.code(), Some("READONLY" | "TRYAGAIN" | "LOADING" | "MASTERDOWN"));
     !error.is_timeout() && (code || (error.is_io_error() && error.is_connection_dropped()))
-}
-
-/// What `error` means to people.
-fn fault(error: RedisError) -> Fault {
-    use redis::ErrorKind::{
-        AuthenticationFailed, ClusterConnectionNotFound, MasterNameNotFoundBySentinel,
-        NoValidReplicasFoundBySentinel,
-    };
-    if error.is_timeout() {
-        return Fault::TimedOut;
-    }
-    let detail = error.detail().unwrap_or_default();
-    let code = error.code().unwrap_or_default();
-    let known = match (code, error.kind()) {
-        ("LOADING", _) => Some(Fault::Loading),
-        ("READONLY" | "MASTERDOWN", _) => Some(Fault::ReadOnly),
-        ("OOM", _) => Some(Fault::OutOfMemory),
-        ("MISCONF" | "NOREPLICAS", _) => Some(Fault::CannotSave),
-        ("NOAUTH" | "WRONGPASS", _) | (_, AuthenticationFailed) => Some(Fault::Unauthenticated),
-        ("NOPERM", _) => Some(Fault::NotPermitted),
-        ("CLUSTERDOWN" | "TRYAGAIN" | "MOVED" | "ASK", _) => Some(Fault::ClusterDown),
-        (_, MasterNameNotFoundBySentinel | NoValidReplicasFoundBySentinel) => Some(Fault::NoMaster),
-        // Redis before 7 puts the code of a command in a script into the text of the script's.
-        _ if detail.contains("OOM command not allowed") => Some(Fault::OutOfMemory),
-        _ => None,
-    };
-    known.unwrap_or_else(|| match error.kind() {
-        ClusterConnectionNotFound => Fault::Unreachable(error.into()),
-        _ if is_about_tls(&error) => Fault::Tls(error.into()),
-        _ if error.is_io_error() => Fault::Unreachable(error.into()),
-        _ => Fault::Other(error.into()),
-    })
-}
-
-fn is_about_tls(error: &RedisError) -> bool {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(current) = cause {
-        let io = current.downcast_ref::<std::io::Error>().and_then(|io| io.get_ref());
-        if current.is::<rustls::Error>() || io.is_some_and(|inner| inner.is::<rustls::Error>()) {
-            return true;
-        }
-        cause = current.source();
-    }
-    false
 }
 
 const ATTEMPTS: u32 = 3;

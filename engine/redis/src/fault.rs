@@ -13,7 +13,7 @@ pub enum Fault {
     #[error("redis cannot be reached: check that it runs, its address and the network")]
     Unreachable(#[source] Box<dyn Error + Send + Sync>),
     /// There is a connection, and no answer.
-    #[error("redis does not answer in time: check its load, and whether it is paused")]
+    #[error("redis does not answer in time: check its load, and whether it speaks TLS if it is to")]
     TimedOut,
     /// It starts.
     #[error("redis is loading its data: it will answer when that is done")]
@@ -24,9 +24,12 @@ pub enum Fault {
     /// `maxmemory` is reached.
     #[error("redis is out of memory: raise its maxmemory")]
     OutOfMemory,
-    /// It cannot save, or has too few replicas.
-    #[error("redis refuses writes: it cannot save to its disk, or has too few replicas")]
+    /// It cannot save.
+    #[error("redis refuses writes: it cannot save to its disk")]
     CannotSave,
+    /// It has fewer replicas than `min-replicas-to-write`.
+    #[error("redis refuses writes: too few of its replicas follow it")]
+    NoReplicas,
     /// Wrong user or password, or none.
     #[error("redis refuses the user or the password")]
     Unauthenticated,
@@ -39,9 +42,18 @@ pub enum Fault {
     /// Redis Sentinel does not know the master.
     #[error("the sentinels know no such master, or it is down")]
     NoMaster,
+    /// A single server was taken for a cluster.
+    #[error("this redis is not a cluster")]
+    NoCluster,
+    /// The certificate is not one that is trusted, or for another name.
+    #[error("the certificate of redis is not trusted: check its authority, name and dates")]
+    Certificate(#[source] Box<dyn Error + Send + Sync>),
     /// TLS could not be set up.
-    #[error("no secure connection to redis: check its certificate")]
+    #[error("no secure connection to redis: check that it speaks TLS at this address")]
     Tls(#[source] Box<dyn Error + Send + Sync>),
+    /// It hangs up, or answers in another protocol: it expects TLS, or takes no more connections.
+    #[error("redis hangs up at once: check its maxclients, and use rediss:// if it speaks TLS")]
+    NotRedis(#[source] Box<dyn Error + Send + Sync>),
     /// Anything else.
     #[error("redis failed")]
     Other(#[source] Box<dyn Error + Send + Sync>),
@@ -76,6 +88,9 @@ pub enum OpenError {
     /// An address is not one.
     #[error("not an address of redis: redis://host:port or rediss://host:port is expected")]
     Address,
+    /// The certificate authorities are none.
+    #[error("there is no certificate authority to trust: PEM certificates are expected")]
+    Authorities,
     /// The prefix has braces in it.
     #[error("the prefix of keys must not have braces in it")]
     Prefix,

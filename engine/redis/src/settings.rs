@@ -15,6 +15,8 @@ pub struct Settings {
     pub(crate) topology: Topology,
     pub(crate) user: Option<String>,
     pub(crate) password: Option<Password>,
+    pub(crate) sentinel_login: Option<(Option<String>, Password)>,
+    pub(crate) authorities: Option<Vec<u8>>,
     pub(crate) prefix: String,
     pub(crate) sealing: bool,
     pub(crate) answerable: Duration,
@@ -44,8 +46,8 @@ impl Settings {
         Self::new(urls.into_iter().map(Into::into).collect(), Topology::Cluster)
     }
 
-    /// The server that the sentinels at `urls` call `master`. User, password, database and TLS of
-    /// the first address are those of the master, too.
+    /// The server that the sentinels at `urls` call `master`. User, password and database of the
+    /// first address are those of the master; it is spoken to with TLS if the first sentinel is.
     #[must_use]
     pub fn sentinel(
         urls: impl IntoIterator<Item = impl Into<String>>,
@@ -61,6 +63,8 @@ impl Settings {
             topology,
             user: None,
             password: None,
+            sentinel_login: None,
+            authorities: None,
             prefix: String::new(),
             sealing: true,
             answerable: Duration::from_secs(24 * 3600),
@@ -81,6 +85,21 @@ impl Settings {
     #[must_use]
     pub fn password(mut self, password: Password) -> Self {
         self.password = Some(password);
+        self
+    }
+
+    /// Logs in to the sentinels with this; without a login unless set.
+    #[must_use]
+    pub fn sentinel_login(mut self, user: Option<String>, password: Password) -> Self {
+        self.sentinel_login = Some((user, password));
+        self
+    }
+
+    /// Trusts the certificate authorities in `pem` and no others; those of the system unless set.
+    /// It concerns TLS only, and the name or address in a certificate has to fit all the same.
+    #[must_use]
+    pub fn authorities(mut self, pem: impl Into<Vec<u8>>) -> Self {
+        self.authorities = Some(pem.into());
         self
     }
 

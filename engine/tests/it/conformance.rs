@@ -23,6 +23,13 @@ impl<const COLLIDING: bool> OnDisk<COLLIDING> {
         let engine = Engine::open(directory.path(), options).unwrap();
         Self { engine, ring, clock, directory }
     }
+
+    async fn reopen_with(self, ring: KeyRing) -> Self {
+        let Self { engine, clock, directory, .. } = self;
+        engine.close().await.unwrap();
+        drop(engine);
+        Self::open_at(directory, clock, ring)
+    }
 }
 
 impl<const COLLIDING: bool> Fixture for OnDisk<COLLIDING> {
@@ -34,18 +41,15 @@ impl<const COLLIDING: bool> Fixture for OnDisk<COLLIDING> {
     }
 
     async fn reopen(self) -> Self {
-        let Self { engine, ring, clock, directory } = self;
-        engine.close().await.unwrap();
-        drop(engine);
-        Self::open_at(directory, clock, ring)
+        let ring = self.ring.clone();
+        self.reopen_with(ring).await
     }
 
     async fn spoil(self) -> Self {
         let Self { engine, ring, clock, directory } = self;
         engine.close().await.unwrap();
         drop(engine);
-        // Without their keys the store would not be opened: the bodies are damaged.
-        spoil_bodies(&directory.path().join("tokens.redb"));
+        damage_bodies(&directory.path().join("tokens.redb"));
         Self::open_at(directory, clock, ring)
     }
 
@@ -63,32 +67,23 @@ impl<const COLLIDING: bool> Fixture for OnDisk<COLLIDING> {
     }
 }
 
-/// Changes the last byte, which is of the tag, of every body.
-fn spoil_bodies(file: &Path) {
+/// Changes every sealed token in the file; a ring without the key would open no store at all.
+fn damage_bodies(file: &Path) {
     let transaction = Database::open(file).unwrap().begin_write().unwrap();
     {
-        let mut table = transaction.open_table(BODIES).unwrap();
-        let blocks = table.iter().unwrap().map(|block| {
-            let (number, list) = block.unwrap();
-            (number.value(), list.value().to_vec())
+        let bodies = TableDefinition::<u64, &[u8]>::new("bodies");
+        let mut bodies = transaction.open_table(bodies).unwrap();
+        let blocks = bodies.iter().unwrap().map(|block| {
+            let (number, body) = block.unwrap();
+            let damaged = body.value().iter().map(|byte| byte ^ 1).collect::<Vec<_>>();
+            (number.value(), damaged)
         });
-        let blocks: Vec<_> = blocks.collect();
-        for (number, mut list) in blocks {
-            let mut at = 0;
-            while at < list.len() {
-                let length = u32::from_le_bytes(list[at..at + 4].try_into().unwrap());
-                at += 4 + usize::try_from(length).unwrap();
-                if length > 0 {
-                    list[at - 1] ^= 1;
-                }
-            }
-            table.insert(number, list.as_slice()).unwrap();
+        for (number, damaged) in blocks.collect::<Vec<_>>() {
+            bodies.insert(number, damaged.as_slice()).unwrap();
         }
     }
     transaction.commit().unwrap();
 }
-
-const BODIES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("bodies");
 
 tokenkeep_core::store_conformance!(OnDisk<false>);
 

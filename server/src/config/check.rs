@@ -6,6 +6,7 @@ use reqwest::Url;
 use tracing_subscriber::EnvFilter;
 
 use super::server::{OriginFault, check_origin, is_loopback};
+use crate::routes::is_reserved;
 use crate::store::{Address, RedisAddress};
 
 use super::{
@@ -272,6 +273,11 @@ fn store_and_session(config: &Config) -> Checked {
         "store.redis.password is set, too; keep one",
     )?;
     refuse(
+        store.redis.ca_file.is_some() && !store.redis.url.starts_with("rediss://"),
+        "store.redis.ca_file",
+        "store.redis.url is without TLS: rediss:// is expected, or \"off\"",
+    )?;
+    refuse(
         store.move_to.as_ref().is_some_and(Address::is_original),
         "store.move_to",
         "a server does not keep its sessions in the original application's data",
@@ -309,7 +315,7 @@ fn proxy(proxy: &ProxySettings) -> Checked {
         format!("{prefix:?} is no prefix, a path like \"/api\" is expected"),
     )?;
     let first = prefix.split('/').nth(1).unwrap_or_default();
-    refuse(RESERVED.contains(&first), PREFIX, format!("{prefix:?} is ours; take another one"))?;
+    refuse(is_reserved(first.as_bytes()), PREFIX, format!("{prefix:?} is ours; take another one"))?;
     web_address("proxy.upstream", &proxy.upstream)?;
     Ok(())
 }
@@ -348,6 +354,3 @@ fn refuse(condition: bool, key: &'static str, problem: impl Into<String>) -> Che
 fn wrong(key: &'static str, problem: impl Into<String>) -> Wrong {
     Wrong { key, problem: problem.into() }
 }
-
-/// First segments of our own paths.
-const RESERVED: [&str; 7] = ["v1", "authz", "oauth2", "livez", "readyz", "metrics", "openapi.json"];

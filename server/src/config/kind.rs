@@ -71,6 +71,9 @@ pub struct RedisSettings {
     /// A file that holds the password, instead.
     #[serde(with = "off")]
     pub password_file: Option<PathBuf>,
+    /// Certificates (PEM) to trust with `rediss://` instead of the system's.
+    #[serde(with = "off")]
+    pub ca_file: Option<PathBuf>,
     /// Whether tokens are sealed; off only to share the rows with the original application.
     pub sealing: bool,
 }
@@ -85,6 +88,7 @@ impl Default for RedisSettings {
             username: None,
             password: None,
             password_file: None,
+            ca_file: None,
             sealing: true,
         }
     }

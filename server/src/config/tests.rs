@@ -187,6 +187,7 @@ fn values_out_of_bounds_are_refused() {
         ("[[proxy]]\nprefix = \"api\"\nupstream = \"http://a\"", "proxy.prefix"),
         ("[[proxy]]\nprefix = \"/a/../v1\"\nupstream = \"http://a\"", "proxy.prefix"),
         ("[[proxy]]\nprefix = \"/v1/x\"\nupstream = \"http://a\"", "proxy.prefix"),
+        ("[[proxy]]\nprefix = \"/api_v1\"\nupstream = \"http://a\"", "proxy.prefix"),
         ("[[proxy]]\nprefix = \"/api\"", "proxy.upstream"),
         (
             "[[proxy]]\nprefix = \"/a\"\nupstream = \"http://a\"\n[[proxy]]\nprefix = \"/a\"\nupstream = \"http://b\"",
@@ -269,6 +270,7 @@ fn a_store_is_named_by_sections_and_by_variables() {
     for (file, key) in [
         ("[store.redis]\nurl = \"redis://:canary@host\"", "store.redis.url"),
         ("[store.redis]\nurl = \"http://host\"", "store.redis.url"),
+        ("[store.redis]\nca_file = \"a\"", "store.redis.ca_file"),
         ("[store.redis]\npassword = \"a\"\npassword_file = \"b\"", "store.redis.password_file"),
         ("[store]\nmove_to = \"original+sqlite:a\"", "store.move_to"),
     ] {

@@ -106,6 +106,8 @@ pub struct RedisAddress {
     pub sentinel_master: Option<String>,
     /// Whether tokens are sealed.
     pub sealing: bool,
+    /// Certificates (PEM) to trust instead of the system's.
+    pub authorities: Option<Vec<u8>>,
 }
 
 impl RedisAddress {
@@ -129,6 +131,7 @@ impl RedisAddress {
             cluster: false,
             sentinel_master: None,
             sealing: true,
+            authorities: None,
         };
         for (name, value) in options {
             match (name.as_str(), value.as_str()) {

@@ -91,7 +91,7 @@ pub enum StoreFailure {
     /// No random bytes were to be had.
     #[error("the operating system's random generator failed")]
     Random(#[source] RandomUnavailable),
-    /// A file of the original application cannot be copied.
+    /// A file that is needed cannot be read.
     #[error("{} cannot be read", path.display())]
     Unreadable {
         /// The file.
@@ -294,6 +294,10 @@ async fn open_redis(
         (None, false) => Settings::single(address.expose()),
     };
     let settings = settings.prefix(address.prefix.clone()).sealing(address.sealing);
+    let settings = match &address.authorities {
+        Some(pem) => settings.authorities(pem.clone()),
+        None => settings,
+    };
     let settings = id.map_or(settings.clone(), |id| settings.store_id(id));
     Box::pin(RedisStore::open(settings, ring.clone()))
         .await
@@ -352,15 +356,20 @@ fn redis_address(config: &Config) -> Result<RedisAddress, StoreFailure> {
     logged_in(config, address)
 }
 
-/// `address` with the user and the password of the settings, if it is their server and has none.
+/// `address` with the certificates, the user and the password of the settings, if it is their server.
 pub(super) fn logged_in(
     config: &Config,
-    address: RedisAddress,
+    mut address: RedisAddress,
 ) -> Result<RedisAddress, StoreFailure> {
     let redis = &config.store.redis;
     let theirs = RedisAddress::parse(&redis.url).map_err(StoreFailure::Address)?;
     if !theirs.is_same_server(&address) {
         return Ok(address);
+    }
+    if let Some(path) = &redis.ca_file {
+        let pem = std::fs::read(path);
+        let pem = pem.map_err(|cause| StoreFailure::Unreadable { path: path.clone(), cause })?;
+        address.authorities = Some(pem);
     }
     let password = match (&redis.password, &redis.password_file) {
         (Some(password), _) => zeroize::Zeroizing::new(password.expose().to_owned()),

@@ -3,6 +3,7 @@
 //! `TOKENKEEP_CRASH_ROUNDS` sets the number of kills, `TOKENKEEP_CRASH_SEED` repeats the dice of
 //! a run that failed.
 
+mod wire;
 pub mod worker;
 
 use std::sync::Arc;
@@ -13,12 +14,14 @@ use reqwest::{Client, Method, StatusCode};
 use tokenkeep_core::wire::StatsBody;
 use tokenkeep_core::{Email, Password, SystemClock};
 use tokenkeep_server::assembly;
+use tokenkeep_server::config::StoreKind;
 use tokenkeep_server::demo::{Demo, DemoSettings, Fault};
 use tokio::task::JoinSet;
 
 use crate::auth_server::AuthServer;
 use crate::process::Installation;
-use crate::world::PATIENCE;
+use crate::stores::{Ground, over_every_store};
+use crate::world::until;
 use worker::{Dice, PASSWORD, Wire, Worker};
 
 /// A data directory, an auth server that survives, and the workers between them.
@@ -27,7 +30,7 @@ pub struct Site {
     pub http: Client,
     pub key: String,
     pub demo: Demo,
-    _auth_server: AuthServer,
+    pub auth_server: AuthServer,
     pub workers: Vec<Worker>,
     pub interrupted: u64,
 }
@@ -40,8 +43,8 @@ enum End {
 }
 
 impl Site {
-    async fn new(workers: u64, seed: u64) -> Self {
-        Self::with_settings(workers, seed, "").await
+    async fn on(ground: &Ground, workers: u64, seed: u64) -> Self {
+        Self::with_settings(workers, seed, &ground.settings()).await
     }
 
     /// A site with `more` lines of settings.
@@ -58,19 +61,20 @@ impl Site {
         let workers = (0..workers).map(|number| {
             let email = format!("worker{number}@example.org");
             demo.register(email.parse::<Email>().unwrap(), &Password::new(PASSWORD)).unwrap();
-            let dice = Dice(seed ^ (number << 32));
-            Worker { email, entries: Vec::new(), login_asked: false, strangers: 0, dice }
+            Worker::new(email, Dice(seed ^ (number << 32)))
         });
         let (workers, http) = (workers.collect(), assembly::http_client().unwrap());
-        Self { place, http, key, demo, _auth_server: auth_server, workers, interrupted: 0 }
+        Self { place, http, key, demo, auth_server, workers, interrupted: 0 }
     }
 
-    /// Lets everybody work for a while, ends the server, and checks what the next one has.
+    /// Lets everybody work for some refreshes and a while, ends the server, and checks what the next one has.
     async fn round(&mut self, end: End, after: Duration) {
         let server = self.place.serve().await;
         let wire = Wire::to(&server, &self.http, &self.demo);
         let working: JoinSet<Worker> =
             self.workers.drain(..).map(|worker| worker.work(wire.clone())).collect();
+        let refreshes = self.demo.stats().refreshes;
+        until(async || self.demo.stats().refreshes >= refreshes + 16).await;
         tokio::time::sleep(after).await;
         wire.killed.store(true, Ordering::SeqCst);
         match end {
@@ -100,18 +104,31 @@ impl Site {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn nothing_that_was_answered_is_lost_by_a_kill() {
+over_every_store! {
+    #[tokio::test(flavor = "multi_thread")]
+    nothing_that_was_answered_is_lost_by_a_kill,
+    a_stop_under_load_interrupts_nobody,
+    a_stop_in_the_middle_of_refreshes_waits_for_their_answers,
+}
+
+async fn nothing_that_was_answered_is_lost_by_a_kill(kind: StoreKind) {
     let number =
         |name, otherwise: u64| std::env::var(name).map_or(otherwise, |text| text.parse().unwrap());
     let mut drawn = [0; 4];
     getrandom::fill(&mut drawn).unwrap();
     let seed = number("TOKENKEEP_CRASH_SEED", u32::from_le_bytes(drawn).into());
-    println!("TOKENKEEP_CRASH_SEED={seed}");
+    println!("{kind}: TOKENKEEP_CRASH_SEED={seed}");
     let mut dice = Dice(seed);
-    let mut site = Site::new(64, seed).await;
-    for round in 1..=number("TOKENKEEP_CRASH_ROUNDS", 3) {
-        let after = Duration::from_millis(150 + dice.roll(850));
+    let ground = Ground::of(kind).await;
+    let mut site = Site::on(&ground, 64, seed).await;
+    let rounds = match kind {
+        StoreKind::Redb => 3,
+        StoreKind::Sqlite => 2,
+        // The leases of a killed server must run out, since another one could hold them.
+        StoreKind::Redis => 1,
+    };
+    for round in 1..=number("TOKENKEEP_CRASH_ROUNDS", rounds) {
+        let after = Duration::from_millis(dice.roll(1000));
         let before = site.interrupted;
         site.round(End::Kill, after).await;
         let sessions: usize = site.workers.iter().map(|worker| worker.entries.len()).sum();
@@ -124,18 +141,18 @@ async fn nothing_that_was_answered_is_lost_by_a_kill() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_stop_under_load_interrupts_nobody() {
-    let mut site = Site::new(32, 1).await;
+async fn a_stop_under_load_interrupts_nobody(kind: StoreKind) {
+    let ground = Ground::of(kind).await;
+    let mut site = Site::on(&ground, 32, 1).await;
     for _ in 0..2 {
         site.round(End::Stop, Duration::from_millis(400)).await;
     }
     assert_eq!(site.interrupted, 0);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_stop_in_the_middle_of_refreshes_waits_for_their_answers() {
-    let mut site = Site::new(48, 1).await;
+async fn a_stop_in_the_middle_of_refreshes_waits_for_their_answers(kind: StoreKind) {
+    let ground = Ground::of(kind).await;
+    let mut site = Site::on(&ground, 48, 1).await;
     let server = site.place.serve().await;
     let wire = Wire::to(&server, &site.http, &site.demo);
     for worker in &mut site.workers {
@@ -147,12 +164,7 @@ async fn a_stop_in_the_middle_of_refreshes_waits_for_their_answers() {
         let request = wire.ask(Method::POST, "/v1/session/refresh");
         refreshing.spawn(request.header("cookie", &worker.entries[0].cookie).send());
     }
-    let with_the_auth_server = async {
-        while site.demo.stats().refreshes < 16 {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, with_the_auth_server).await.unwrap();
+    until(async || site.demo.stats().refreshes >= 16).await;
     server.stop().await;
     let answers = refreshing.join_all().await.into_iter().flatten();
     let statuses: Vec<_> = answers.map(|answer| answer.status()).collect();

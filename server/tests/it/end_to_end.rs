@@ -5,13 +5,24 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use reqwest::{Method, StatusCode};
 use tokenkeep_client::{Change, Email, Password};
+use tokenkeep_server::config::StoreKind;
 
+use crate::stores::over_every_store;
 use crate::whole::Whole;
-use crate::world::{PATIENCE, clears_cookie, refused};
+use crate::world::{PATIENCE, clears_cookie, refused, until};
 
-#[tokio::test]
-async fn a_session_lives_from_registration_to_logout() {
-    let whole = Whole::new().await;
+over_every_store! {
+    #[tokio::test]
+    a_session_lives_from_registration_to_logout,
+    a_wrong_password_and_a_taken_address_are_refused_by_the_auth_servers_word,
+    a_refused_refresh_token_ends_the_session_and_says_so,
+    a_new_device_is_marked_until_it_was_there_at_the_last_visit,
+    a_hundred_callers_that_meet_one_401_cost_one_refresh,
+    a_service_that_watches_drops_the_tokens_of_a_user_whom_another_one_ends,
+}
+
+async fn a_session_lives_from_registration_to_logout(kind: StoreKind) {
+    let whole = Whole::new(kind).await;
     let laptop = whole.join("ada@example.org").await;
     whole.reaches_the_resource(&laptop).await;
     assert_eq!(whole.demo.stats().refresh_calls, 0);
@@ -41,9 +52,10 @@ async fn a_session_lives_from_registration_to_logout() {
     until(async || whole.demo.stats().revocations == 2).await;
 }
 
-#[tokio::test]
-async fn a_wrong_password_and_a_taken_address_are_refused_by_the_auth_servers_word() {
-    let whole = Whole::new().await;
+async fn a_wrong_password_and_a_taken_address_are_refused_by_the_auth_servers_word(
+    kind: StoreKind,
+) {
+    let whole = Whole::new(kind).await;
     whole.join("ada@example.org").await;
     let error = whole.client.login("ada@example.org", &Password::new("wrong")).await.unwrap_err();
     assert!(error.is_refused() && !error.is_unavailable(), "{error:?}");
@@ -54,9 +66,8 @@ async fn a_wrong_password_and_a_taken_address_are_refused_by_the_auth_servers_wo
     assert_eq!(whole.demo.stats().logins, 1);
 }
 
-#[tokio::test]
-async fn a_refused_refresh_token_ends_the_session_and_says_so() {
-    let whole = Whole::new().await;
+async fn a_refused_refresh_token_ends_the_session_and_says_so(kind: StoreKind) {
+    let whole = Whole::new(kind).await;
     let ada = whole.join("ada@example.org").await;
     whole.demo.forget_refresh_tokens();
     whole.reaches_the_resource(&ada).await;
@@ -68,9 +79,8 @@ async fn a_refused_refresh_token_ends_the_session_and_says_so() {
     assert_eq!(whole.demo.stats().refresh_calls, 1, "a verdict is asked for once");
 }
 
-#[tokio::test]
-async fn a_new_device_is_marked_until_it_was_there_at_the_last_visit() {
-    let whole = Whole::new().await;
+async fn a_new_device_is_marked_until_it_was_there_at_the_last_visit(kind: StoreKind) {
+    let whole = Whole::new(kind).await;
     let laptop = whole.join("ada@example.org").await;
     whole.clock.advance(Duration::from_secs(10));
     let phone = whole.login("ada@example.org").await;
@@ -94,9 +104,8 @@ async fn a_new_device_is_marked_until_it_was_there_at_the_last_visit() {
     assert_eq!(marks().await, [false, false]);
 }
 
-#[tokio::test]
-async fn a_hundred_callers_that_meet_one_401_cost_one_refresh() {
-    let whole = Whole::new().await;
+async fn a_hundred_callers_that_meet_one_401_cost_one_refresh(kind: StoreKind) {
+    let whole = Whole::new(kind).await;
     let ada = whole.join("ada@example.org").await;
     let first = whole.client.token(&ada).await.unwrap();
     assert_eq!((first.email().as_str(), first.scheme()), ("ada@example.org", "Bearer"));
@@ -112,9 +121,8 @@ async fn a_hundred_callers_that_meet_one_401_cost_one_refresh() {
     assert_ne!(renewed.access_token().expose(), first.access_token().expose());
 }
 
-#[tokio::test]
-async fn a_service_that_watches_drops_the_tokens_of_a_user_whom_another_one_ends() {
-    let whole = Whole::new().await;
+async fn a_service_that_watches_drops_the_tokens_of_a_user_whom_another_one_ends(kind: StoreKind) {
+    let whole = Whole::new(kind).await;
     let (laptop, bob) = (whole.join("ada@example.org").await, whole.join("bob@example.org").await);
     let phone = whole.login("ada@example.org").await;
     let mut watch = whole.client.watch();
@@ -141,14 +149,4 @@ async fn a_service_that_watches_drops_the_tokens_of_a_user_whom_another_one_ends
     }
     whole.client.token(&bob).await.unwrap();
     assert!(whole.client.devices_of(&ada).await.unwrap().is_empty());
-}
-
-/// Waits for what happens behind a request.
-async fn until(mut holds: impl AsyncFnMut() -> bool) {
-    let waiting = async {
-        while !holds().await {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, waiting).await.expect("it comes true");
 }

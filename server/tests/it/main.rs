@@ -9,10 +9,12 @@
     clippy::indexing_slicing,
     clippy::too_many_lines,
     clippy::needless_pass_by_value,
+    clippy::print_stdout,
     reason = "a test that is wrong should stop"
 )]
 
 mod admin;
+mod api;
 mod at_rest;
 mod auth_faults;
 mod auth_server;
@@ -35,9 +37,11 @@ mod listening;
 mod login;
 mod logout;
 mod moving;
+mod multiplexed;
 mod openapi;
 mod outage;
 mod process;
+mod proxies;
 mod revoking;
 mod seeds;
 mod service_manager;
@@ -45,6 +49,7 @@ mod session;
 mod shared_redis;
 mod shutdown;
 mod smuggling;
+mod stores;
 mod storm;
 mod tls;
 mod token;

@@ -6,8 +6,10 @@ use futures_util::future::join_all;
 use reqwest::{Method, StatusCode};
 use tokenkeep_client::Password;
 use tokenkeep_core::Credential;
+use tokenkeep_server::config::StoreKind;
 use tokenkeep_server::demo::Fault;
 
+use crate::stores::over_every_store;
 use crate::whole::{PASSWORD, Whole};
 use crate::world::{header, refused};
 
@@ -28,9 +30,16 @@ async fn goes_on(whole: &Whole, credential: &Credential, what: &str) {
     assert_eq!(whole.get("/v1/session", credential).await.status(), StatusCode::OK, "{what}");
 }
 
-#[tokio::test]
-async fn while_the_auth_server_is_away_live_tokens_work_and_nobody_is_logged_out() {
-    let mut whole = Whole::new().await;
+over_every_store! {
+    #[tokio::test]
+    while_the_auth_server_is_away_live_tokens_work_and_nobody_is_logged_out,
+    no_fault_that_is_no_verdict_logs_anybody_out,
+    a_lost_answer_leaves_the_session_until_the_auth_server_has_spoken,
+    a_slow_auth_server_is_waited_for,
+}
+
+async fn while_the_auth_server_is_away_live_tokens_work_and_nobody_is_logged_out(kind: StoreKind) {
+    let mut whole = Whole::new(kind).await;
     let mut dead = vec![whole.join("ada@example.org").await];
     for _ in 0..20 {
         dead.push(whole.login("ada@example.org").await);
@@ -60,8 +69,7 @@ async fn while_the_auth_server_is_away_live_tokens_work_and_nobody_is_logged_out
     assert_eq!((stats.refresh_calls, stats.reuses), (21, 0));
 }
 
-#[tokio::test]
-async fn no_fault_that_is_no_verdict_logs_anybody_out() {
+async fn no_fault_that_is_no_verdict_logs_anybody_out(kind: StoreKind) {
     for fault in [
         Fault::Garbage,
         Fault::Down(500),
@@ -71,7 +79,7 @@ async fn no_fault_that_is_no_verdict_logs_anybody_out() {
         Fault::Down(429),
         Fault::Busy(7),
     ] {
-        let whole = Whole::new().await;
+        let whole = Whole::new(kind).await;
         let what = format!("{fault:?}");
         let dead = whole.join("ada@example.org").await;
         whole.outlive_access();
@@ -97,9 +105,8 @@ async fn no_fault_that_is_no_verdict_logs_anybody_out() {
     }
 }
 
-#[tokio::test]
-async fn a_lost_answer_leaves_the_session_until_the_auth_server_has_spoken() {
-    let whole = Whole::new().await;
+async fn a_lost_answer_leaves_the_session_until_the_auth_server_has_spoken(kind: StoreKind) {
+    let whole = Whole::new(kind).await;
     let dead = whole.join("ada@example.org").await;
     whole.outlive_access();
     let live = whole.login("ada@example.org").await;
@@ -125,9 +132,8 @@ async fn a_lost_answer_leaves_the_session_until_the_auth_server_has_spoken() {
     assert_eq!(whole.demo.stats().reuses, 2, "each was tried once more");
 }
 
-#[tokio::test]
-async fn a_slow_auth_server_is_waited_for() {
-    let whole = Whole::new().await;
+async fn a_slow_auth_server_is_waited_for(kind: StoreKind) {
+    let whole = Whole::new(kind).await;
     let ada = whole.join("ada@example.org").await;
     whole.outlive_access();
     whole.demo.set_fault(Fault::Slow(Duration::from_millis(300)));

@@ -17,6 +17,8 @@ use crate::world::PATIENCE;
 pub struct Installation {
     place: TempDir,
     log: &'static str,
+    /// Settings that win over those of the file.
+    variables: Vec<(&'static str, &'static str)>,
 }
 
 impl Installation {
@@ -29,7 +31,12 @@ impl Installation {
     pub fn with_settings(settings: &str) -> Self {
         let place = tempfile::tempdir().unwrap();
         std::fs::write(place.path().join("settings.toml"), settings).unwrap();
-        Self { place, log: "info" }
+        Self { place, log: "info", variables: Vec::new() }
+    }
+
+    /// Sets an environment variable of all commands.
+    pub fn set(&mut self, name: &'static str, value: &'static str) {
+        self.variables.push((name, value));
     }
 
     /// Writes all of the log.
@@ -44,7 +51,7 @@ impl Installation {
     /// A command on these settings and this directory; nothing of our environment reaches it.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tokenkeep"));
-        command.env_clear().env("RUST_LOG", self.log);
+        command.env_clear().env("RUST_LOG", self.log).envs(self.variables.iter().copied());
         command.arg("--config").arg(self.place.path().join("settings.toml"));
         command.arg("--data-dir").arg(self.data_dir()).args(arguments);
         command
@@ -152,6 +159,11 @@ impl Server {
     /// SIGTERM.
     pub fn ask_to_stop(&self) {
         self.signal("-TERM");
+    }
+
+    /// Stops the process where it is, or lets it go on.
+    pub fn pause(&self, paused: bool) {
+        self.signal(if paused { "-STOP" } else { "-CONT" });
     }
 
     pub fn signal(&self, signal: &str) {

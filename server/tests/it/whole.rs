@@ -1,4 +1,5 @@
-//! The whole in one process, by one clock: engine on a disk, auth server, session server, client.
+//! The whole in one process, by one clock: a store of any kind, auth server, session server,
+//! client.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -7,18 +8,21 @@ use std::time::Duration;
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::json;
 use tempfile::TempDir;
-use tokenkeep::{Engine, Options};
 use tokenkeep_client::{ServiceKey, SessionClient};
 use tokenkeep_core::{Clock, Credential, ManualClock, Password, Sessions, Timestamp};
 use tokenkeep_server::central::CentralIssuer;
-use tokenkeep_server::config::{Config, ProxySettings};
+use tokenkeep_server::config::{Config, ProxySettings, StoreKind};
 use tokenkeep_server::demo::{Demo, DemoSettings};
+use tokenkeep_server::moving::Switchable;
+use tokenkeep_server::relay::Relay;
 use tokenkeep_server::service_key::ServiceKeys;
+use tokenkeep_server::store::AnyStore;
 use tokenkeep_server::{App, Scope, assembly, serve};
 use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::auth_server::AuthServer;
+use crate::stores::{self, Ground};
 use crate::world::PATIENCE;
 
 pub struct Whole {
@@ -28,17 +32,19 @@ pub struct Whole {
     pub auth_server: AuthServer,
     /// The protected resource; it stays when the auth server goes.
     pub resource: AuthServer,
-    pub engine: Engine,
-    pub sessions: Sessions<Engine, CentralIssuer>,
+    pub store: AnyStore,
+    pub sessions: Sessions<Switchable<AnyStore>, CentralIssuer>,
     pub key: ServiceKey,
     pub client: SessionClient,
     pub http: reqwest::Client,
     pub data: TempDir,
+    _ground: Ground,
+    _relay: Option<Relay>,
     _stop: DropGuard,
 }
 
 impl Whole {
-    pub async fn new() -> Self {
+    pub async fn new(kind: StoreKind) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let clock = Arc::new(ManualClock::new(Timestamp::from_unix_seconds(1_700_000_000)));
         let lives = DemoSettings {
@@ -50,12 +56,17 @@ impl Whole {
         let (auth_server, resource) =
             (AuthServer::start(demo.clone()), AuthServer::start(demo.clone()));
         let data = tempfile::tempdir().unwrap();
-        let config = config(&data, &auth_server, &resource);
-        let options = Options::new().clock(clock.clone());
-        let engine = Engine::open(&config.store.data_dir, options).unwrap();
+        let ground = Ground::of(kind).await;
+        let config = config(&data, &ground, &auth_server, &resource);
+        let store = stores::open(&config, &clock).await;
         let issuer = CentralIssuer::new(config.auth_server.clone()).unwrap();
         let flow = assembly::flow_settings(&config);
-        let sessions = Sessions::new(engine.clone(), issuer, clock.clone(), flow);
+        let served = Switchable::new(store.clone());
+        let sessions = Sessions::new(served, issuer, clock.clone(), flow);
+        let relay = match &store {
+            AnyStore::Redis(redis) => Some(Relay::start(&sessions, redis)),
+            _ => None,
+        };
         let keys = ServiceKeys::open(config.store.service_keys_file()).unwrap();
         let scopes = [Scope::Token, Scope::AdminRead, Scope::AdminWrite];
         let key = keys.add("tests", &scopes, clock.now()).unwrap();
@@ -69,19 +80,21 @@ impl Whole {
         tokio::spawn(async move { serve(listener, Arc::new(app), until).await.unwrap() });
         let http = assembly::http_client().unwrap();
         let client = client(address, &key, &clock);
-        let _stop = stop.drop_guard();
+        let (_ground, _relay, _stop) = (ground, relay, stop.drop_guard());
         Self {
             address,
             clock,
             demo,
             auth_server,
             resource,
-            engine,
+            store,
             sessions,
             key,
             client,
             http,
             data,
+            _ground,
+            _relay,
             _stop,
         }
     }
@@ -143,8 +156,14 @@ fn client(address: SocketAddr, key: &ServiceKey, clock: &Arc<ManualClock>) -> Se
     builder.service_key(key.clone()).clock(clock.clone()).build().unwrap()
 }
 
-fn config(data: &TempDir, auth_server: &AuthServer, resource: &AuthServer) -> Config {
+fn config(
+    data: &TempDir,
+    ground: &Ground,
+    auth_server: &AuthServer,
+    resource: &AuthServer,
+) -> Config {
     let mut config = Config::default();
+    ground.set(&mut config);
     config.store.data_dir = data.path().join("data");
     config.auth_server.base_url = Some(auth_server.url());
     config.auth_server.revoke_path = Some("/revoke".into());

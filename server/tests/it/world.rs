@@ -123,11 +123,16 @@ impl World {
 
     /// Sends `bytes` as they are, and reads until the server closes.
     pub async fn raw(&self, bytes: impl AsRef<[u8]>) -> String {
-        let mut stream = TcpStream::connect(self.address).await.unwrap();
-        // The server may close before it has read everything.
-        let _ = stream.write_all(bytes.as_ref()).await;
-        read_to_end(&mut stream).await
+        raw(self.address, bytes).await
     }
+}
+
+/// Sends `bytes` as they are, and reads until the server closes.
+pub async fn raw(address: SocketAddr, bytes: impl AsRef<[u8]>) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    // The server may close before it has read everything.
+    let _ = stream.write_all(bytes.as_ref()).await;
+    read_to_end(&mut stream).await
 }
 
 /// Reads until the server closes.
@@ -136,6 +141,16 @@ pub async fn read_to_end(stream: &mut TcpStream) -> String {
     let read = stream.read_to_end(&mut answer);
     let _ = tokio::time::timeout(PATIENCE, read).await.expect("the server closes");
     String::from_utf8_lossy(&answer).into_owned()
+}
+
+/// Waits for what comes true behind the answers.
+pub async fn until(mut holds: impl AsyncFnMut() -> bool) {
+    let waiting = async {
+        while !holds().await {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, waiting).await.expect("it comes true");
 }
 
 /// Longer than anything that a test waits for.

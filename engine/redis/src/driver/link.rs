@@ -7,14 +7,12 @@ use redis::aio::{ConnectionLike as _, MultiplexedConnection};
 use redis::cluster::ClusterClient;
 use redis::cluster_async::ClusterConnection;
 use redis::cluster_routing::RoutingInfo;
-use redis::sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType};
-use redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _,
-    RedisError, TlsMode, Value,
-};
+use redis::sentinel::SentinelClient;
+use redis::{AsyncConnectionConfig, Client, Cmd, ConnectionInfo, RedisError, Value};
 use tokio::sync::Mutex;
 
-use super::fault;
+use super::clients;
+use super::meaning::{fault, fault_of_connecting};
 use crate::fault::OpenError;
 use crate::settings::{Settings, Topology};
 
@@ -50,29 +48,36 @@ impl Link {
     pub(super) async fn open(settings: &Settings) -> Result<Self, OpenError> {
         // Whoever installed another provider keeps it.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let nodes: Vec<ConnectionInfo> =
-            settings.nodes.iter().map(|url| node(url, settings)).collect::<Result<_, _>>()?;
-        let first = nodes.first().cloned().ok_or(OpenError::Address)?;
+        let nodes = clients::nodes(settings)?;
         let refused = |_| OpenError::Address;
-        let source = match &settings.topology {
-            Topology::Single => Source::Client(Box::new(Client::open(first).map_err(refused)?)),
-            Topology::Sentinel { master } => {
-                Source::Sentinel(Box::new(sentinel(&nodes, &first, master).map_err(refused)?))
-            }
-            Topology::Cluster => {
-                let client = cluster(nodes, settings).map_err(refused)?;
-                let connection = client.get_async_connection().await.map_err(fault)?;
-                return Ok(Self::Cluster(client, Mutex::new(Some(connection))));
-            }
-        };
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(settings.connect_timeout))
             .set_response_timeout(Some(settings.response_timeout));
+        let source = match &settings.topology {
+            Topology::Single => {
+                let first = nodes.into_iter().next().ok_or(OpenError::Address)?;
+                Source::Client(Box::new(Client::open(first).map_err(refused)?))
+            }
+            Topology::Sentinel { master } => {
+                let client = clients::sentinel(&nodes, settings, master).map_err(refused)?;
+                Source::Sentinel(Box::new(client))
+            }
+            Topology::Cluster => {
+                let client = clients::cluster(nodes.clone(), settings).map_err(refused)?;
+                return match client.get_async_connection().await {
+                    Ok(connection) => Ok(Self::Cluster(client, Mutex::new(Some(connection)))),
+                    Err(error) => {
+                        let why = first_refusal(nodes, &config).await;
+                        Err(why.map_or_else(|| fault(error), fault_of_connecting).into())
+                    }
+                };
+            }
+        };
         let connect_timeout = settings.connect_timeout;
         let (source, current) = (Mutex::new(source), Mutex::new(None));
         let made = AtomicU64::new(0);
         let direct = Direct { source, current, made, config, connect_timeout };
-        direct.connection().await.map_err(fault)?;
+        direct.connection().await.map_err(fault_of_connecting)?;
         Ok(Self::Direct(direct))
     }
 
@@ -150,6 +155,21 @@ fn is_spent(error: &RedisError) -> bool {
     error.is_io_error() || error.is_unrecoverable_error() || error.code() == Some("READONLY")
 }
 
+/// Why the first of `nodes` that says so refuses a connection: of a cluster the driver only says
+/// that it found no connection.
+async fn first_refusal(
+    nodes: Vec<ConnectionInfo>,
+    config: &AsyncConnectionConfig,
+) -> Option<RedisError> {
+    for node in nodes {
+        let client = Client::open(node).ok()?;
+        if let Err(error) = client.get_multiplexed_async_connection_with_config(config).await {
+            return Some(error);
+        }
+    }
+    None
+}
+
 async fn cluster_connection(
     client: &ClusterClient,
     current: &Mutex<Option<ClusterConnection>>,
@@ -161,47 +181,4 @@ async fn cluster_connection(
     let connection = client.get_async_connection().await?;
     *current = Some(connection.clone());
     Ok(connection)
-}
-
-/// The node at `url`, with the user and password of `settings`.
-fn node(url: &str, settings: &Settings) -> Result<ConnectionInfo, OpenError> {
-    let info = url.into_connection_info().map_err(|_| OpenError::Address)?;
-    let mut redis = info.redis_settings().clone();
-    if let Some(user) = &settings.user {
-        redis = redis.set_username(user);
-    }
-    if let Some(password) = &settings.password {
-        redis = redis.set_password(password.expose());
-    }
-    Ok(info.set_redis_settings(redis))
-}
-
-fn cluster(nodes: Vec<ConnectionInfo>, settings: &Settings) -> Result<ClusterClient, RedisError> {
-    ClusterClient::builder(nodes)
-        .connection_timeout(settings.connect_timeout)
-        .response_timeout(settings.response_timeout)
-        .overall_response_timeout(Some(settings.response_timeout))
-        .retries(6)
-        .build()
-}
-
-fn sentinel(
-    nodes: &[ConnectionInfo],
-    first: &ConnectionInfo,
-    master: &str,
-) -> Result<SentinelClient, RedisError> {
-    let addresses = nodes.iter().map(|node| node.addr().clone());
-    let redis = first.redis_settings();
-    let mut builder = SentinelClientBuilder::new(addresses, master, SentinelServerType::Master)?
-        .set_client_to_redis_db(redis.db());
-    if let Some(user) = redis.username() {
-        builder = builder.set_client_to_redis_username(user);
-    }
-    if let Some(password) = redis.password() {
-        builder = builder.set_client_to_redis_password(password);
-    }
-    if matches!(first.addr(), ConnectionAddr::TcpTls { .. }) {
-        builder = builder.set_client_to_redis_tls_mode(TlsMode::Secure);
-    }
-    builder.build()
 }

@@ -11,8 +11,10 @@
 mod conformance;
 mod crashes;
 mod events;
+mod failover;
 mod failures;
 mod opening;
 mod original;
 mod server;
 mod support;
+mod tls;

@@ -47,3 +47,19 @@ pub(crate) fn fault(error: &StoreError) -> &Fault {
         other => panic!("not a fault of redis: {other:?}"),
     }
 }
+
+/// Logs in as soon as the store takes it.
+pub(crate) async fn recovers(store: &RedisStore) {
+    let mut last = None;
+    for _ in 0..500 {
+        match store.insert(login("bob@example.org", now()), now()).await {
+            Ok(_) => return,
+            Err(error) => last = Some(error),
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("the store does not recover: {last:?}");
+}
+
+/// How long to wait for a server that may be paused.
+pub(crate) const SHORT: Duration = Duration::from_millis(300);

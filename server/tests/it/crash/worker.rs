@@ -1,16 +1,15 @@
-//! The users of a server that will be killed, and what they find afterwards.
+//! The users of servers that will be killed or lose their store, and what they find afterwards.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
+use reqwest::{Method, Response, StatusCode};
 use serde_json::json;
 use tokenkeep_core::wire::{DevicesBody, EndedBody, Problem};
-use tokenkeep_server::demo::Demo;
 
+pub use super::wire::Wire;
 use crate::ledger::{Asked, Ending, Entry, Fate, Found};
-use crate::process::Server;
 use crate::world::{PATIENCE, cookie_of, device_of};
 
 /// Numbers that look random and repeat with their seed (SplitMix64).
@@ -26,62 +25,55 @@ impl Dice {
     }
 }
 
-/// What the workers need to reach the server.
-#[derive(Clone)]
-pub struct Wire {
-    http: Client,
-    base: String,
-    demo: Demo,
-    pub killed: Arc<AtomicBool>,
-}
-
-impl Wire {
-    pub fn to(server: &Server, http: &Client, demo: &Demo) -> Self {
-        let killed = Arc::default();
-        Self { http: http.clone(), base: server.url(""), demo: demo.clone(), killed }
-    }
-
-    pub fn ask(&self, method: Method, path: &str) -> RequestBuilder {
-        self.http.request(method, format!("{}{path}", self.base))
-    }
-
-    /// The answer; none if the server was killed.
-    pub async fn send(&self, request: RequestBuilder) -> Option<Response> {
-        match request.send().await {
-            Ok(answer) => Some(answer),
-            Err(_) if self.killed.load(Ordering::SeqCst) => None,
-            Err(error) => panic!("no answer, and nobody was killed: {error:?}"),
-        }
-    }
-}
-
 /// A user with a few devices, who never rests.
 pub struct Worker {
     pub email: String,
     pub entries: Vec<Entry>,
-    /// A login was asked for and not answered.
-    pub login_asked: bool,
+    /// Logins that were asked for and not answered.
+    pub logins_asked: usize,
     /// Logins of earlier rounds that were stored and not answered.
     pub strangers: usize,
+    /// Whether it ends all sessions at once now and then.
+    pub ends_all: bool,
     pub dice: Dice,
 }
 
 impl Worker {
+    pub fn new(email: String, dice: Dice) -> Self {
+        let (entries, logins_asked, strangers) = (Vec::new(), 0, 0);
+        Self { email, entries, logins_asked, strangers, ends_all: true, dice }
+    }
+
     /// Works until the server is killed.
     pub async fn work(mut self, wire: Wire) -> Self {
         while self.step(&wire).await.is_some() {}
         self
     }
 
+    /// Works until it is told to stop, whatever the servers cannot do meanwhile.
+    pub async fn work_on(mut self, wire: Wire, stop: Arc<AtomicBool>) -> Self {
+        while !stop.load(Ordering::SeqCst) {
+            if self.step(&wire).await.is_none() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+        self
+    }
+
     async fn step(&mut self, wire: &Wire) -> Option<()> {
-        let live: Vec<usize> =
-            (0..self.entries.len()).filter(|index| self.entries[*index].ended.is_none()).collect();
+        // Where a change was not answered it is not known what there is to change.
+        let is_known = |entry: &Entry| matches!(entry.asked, None | Some(Asked::Refresh));
+        let is_live = |index: &usize| {
+            let entry = &self.entries[*index];
+            entry.ended.is_none() && is_known(entry)
+        };
+        let live: Vec<usize> = (0..self.entries.len()).filter(is_live).collect();
         let what = self.dice.roll(100);
         if live.is_empty() || (live.len() < MOST_DEVICES && what < 20) {
             return self.login(wire).await;
         }
         let chosen = live[usize::try_from(self.dice.roll(live.len() as u64)).unwrap()];
-        if what >= 97 {
+        if what >= 97 && self.ends_all {
             return self.end_all(wire, chosen, &live).await;
         }
         let entry = &mut self.entries[chosen];
@@ -153,7 +145,7 @@ impl Worker {
     }
 
     pub async fn login(&mut self, wire: &Wire) -> Option<()> {
-        self.login_asked = true;
+        self.logins_asked += 1;
         let body = json!({ "email": self.email, "password": PASSWORD });
         let answer = wire.send(wire.ask(Method::POST, "/v1/login").json(&body)).await?;
         if wire.killed.load(Ordering::SeqCst) && answer.status() != StatusCode::OK {
@@ -163,7 +155,7 @@ impl Worker {
         let cookie = cookie_of(&answer).unwrap();
         let device = device_of(&cookie).parse().unwrap();
         self.entries.push(Entry::new(cookie, device));
-        self.login_asked = false;
+        self.logins_asked -= 1;
         Some(())
     }
 
@@ -200,12 +192,9 @@ impl Worker {
         let strangers = devices.devices.iter().filter(|device| !known(device.device_id)).count();
         assert_eq!(devices.devices.len() - strangers, kept.len(), "the list has what is there");
         // A login that was stored and not answered may be there, whole.
-        assert!(
-            strangers <= usize::from(self.login_asked) + self.strangers,
-            "{strangers} strangers"
-        );
+        assert!(strangers <= self.logins_asked + self.strangers, "{strangers} strangers");
         self.entries = kept;
-        (self.strangers, self.login_asked) = (strangers, false);
+        (self.strangers, self.logins_asked) = (strangers, 0);
         (self, interrupted)
     }
 }
@@ -213,7 +202,8 @@ impl Worker {
 /// What became of a session: used once more, with a token that the upstream has not seen.
 async fn find(wire: &Wire, entry: &Entry) -> Found {
     let ask = |path: &str| wire.send(wire.ask(Method::GET, path).header("cookie", &entry.cookie));
-    // On a busy machine the auth server may answer late; that ends no session.
+    // On a busy machine the auth server may answer late; that ends no session. A refresh of a
+    // server that is gone holds its lease to the end, if others share the store.
     let answered = async {
         loop {
             let answer = ask("/api/protected").await.unwrap();
@@ -223,7 +213,7 @@ async fn find(wire: &Wire, entry: &Entry) -> Found {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     };
-    let answer = tokio::time::timeout(PATIENCE, answered).await.unwrap();
+    let answer = tokio::time::timeout(PATIENCE * 3, answered).await.unwrap();
     if answer.status() == StatusCode::OK {
         let devices: DevicesBody = ask("/v1/devices").await.unwrap().json().await.unwrap();
         let own = devices.devices.into_iter().find(|device| device.current).unwrap();

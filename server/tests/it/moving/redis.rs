@@ -1,10 +1,11 @@
 //! Moves to and from a Redis of our own.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use tempfile::TempDir;
+use tokio::net::TcpSocket;
 
 use super::sessions::{all_of, fill, how_many, open, open_at, place};
 use crate::commands::{complaint, count};
@@ -15,18 +16,21 @@ pub struct Redis {
     port: u16,
     directory: TempDir,
     arguments: Vec<String>,
+    /// Bound and never listening: nobody gets the port while the server is away.
+    _reserved: TcpSocket,
 }
 
 impl Redis {
     pub async fn start(arguments: &[&str]) -> Self {
         for _ in 0..20 {
-            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-            let port = listener.local_addr().unwrap().port();
-            drop(listener);
+            let reserved = TcpSocket::new_v4().unwrap();
+            reserved.set_reuseaddr(true).unwrap();
+            reserved.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+            let port = reserved.local_addr().unwrap().port();
             let directory = tempfile::tempdir().unwrap();
             let arguments = arguments.iter().map(ToString::to_string).collect::<Vec<_>>();
             let child = spawn(port, &directory, &arguments);
-            let mut redis = Self { child, port, directory, arguments };
+            let mut redis = Self { child, port, directory, arguments, _reserved: reserved };
             if redis.listens().await {
                 return redis;
             }
@@ -46,7 +50,7 @@ impl Redis {
         assert!(self.listens().await, "redis-server does not start again");
     }
 
-    /// Somebody else may have taken the port.
+    /// Waits until it takes connections; false if it gave up.
     async fn listens(&mut self) -> bool {
         for _ in 0..1000 {
             if self.child.try_wait().unwrap().is_some() {
