@@ -64,7 +64,7 @@
 //! | deciding and committing a batch | `writer/batch.rs`, `writer/commit.rs` |
 //! | which rows may go, and why that is safe | `writer/reclaim.rs` |
 //! | what happens when the disk fails | `writer/repair.rs` |
-//! | clocks that leap | [`ClockGuard`](tokenkeep_core::ClockGuard) |
+//! | clocks that leap | [`ClockGuard`] |
 //! | keys that change while the store is used | `rotation.rs`, `writer/rotation.rs` |
 //! | what is refused at opening | `open.rs` |
 //!

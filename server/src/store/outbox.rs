@@ -7,7 +7,7 @@ use tokenkeep_core::Clock;
 
 use super::keys::ring_at;
 use super::{AnyStore, StoreFailure};
-use crate::config::{Config, KeyRingSource};
+use crate::config::Config;
 
 /// Opens the outbox in the data directory, or makes it; none where the auth server cannot be told
 /// that a session ended. It is an embedded store of its own beside whatever keeps the sessions,
@@ -23,11 +23,11 @@ pub fn open_outbox(
         return Ok(None);
     }
     let directory = config.store.data_dir.join("outbox");
-    let options = Options::new().clock(clock).cache_bytes(CACHE_BYTES).answerable(ANSWERABLE);
-    let options = match config.key_ring() {
-        KeyRingSource::File(path) => options.key_file(path),
-        source @ KeyRingSource::Text(_) => options.key_ring(ring_at(&source)?),
-    };
+    let options = Options::new()
+        .key_ring(ring_at(&config.key_ring())?)
+        .clock(clock)
+        .cache_bytes(CACHE_BYTES)
+        .answerable(ANSWERABLE);
     Engine::open(&directory, options)
         .map(|engine| Some(AnyStore::Redb(engine)))
         .map_err(|cause| StoreFailure::Open { directory: directory.display().to_string(), cause })

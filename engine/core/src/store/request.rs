@@ -8,7 +8,7 @@ use crate::{DeviceId, RandomUnavailable, TokenRecord};
 /// A login to store.
 #[derive(Clone, Debug)]
 pub struct Insert {
-    /// The fresh record; it gets [`Version::FIRST`].
+    /// The fresh record; it gets [`Version::FIRST`](crate::Version::FIRST).
     pub record: TokenRecord,
     /// The session that the same browser had before; it ends as replaced, if it is of the same
     /// email, and does not count towards the ceiling.

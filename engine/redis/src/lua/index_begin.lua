@@ -7,7 +7,8 @@ if known then
   local entry = parsed(known)
   if entry.nonce == ARGV[3] then
     return { 'begun', entry.victims }
-  elseif entry.state == 'p' then
+  elseif entry.state == 'p' or tonumber(death(entry.hard, entry.idle, entry.seen)) > now then
+    -- Whoever lost the race for the id must not take the winner's place in the list.
     return { 'taken' }
   end
 end

@@ -73,7 +73,7 @@ async fn our_own_paths_never_go_to_an_upstream() {
         "/readyz/",
         "/metrics",
         "/metrics/x",
-        "/openapi.json",
+        "/openapi.json/x",
         "/oauth2/auth",
         "/api_v1/x",
         "/%6cive%7a",
