@@ -9,7 +9,7 @@ use std::sync::Arc;
 use futures_util::FutureExt as _;
 use http::header::HOST;
 use http::request::Parts;
-use http::{Method, Request, StatusCode, Version};
+use http::{Method, Request, Version};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use tokenkeep_core::{Issuer, TokenStore, wire};
@@ -22,7 +22,7 @@ use crate::client_address::Peer;
 use crate::failure::Failure;
 use crate::gateway::Path;
 use crate::reply::{self, Asked};
-use crate::routes::{self, Table, authz, session};
+use crate::routes::{self, Table, authz, oauth2, session};
 use crate::same_site;
 
 /// Which requests a listener takes. Those for an access token ([`wire::TOKEN`]), for the health of
@@ -95,8 +95,10 @@ impl<S: TokenStore, I: Issuer> Surface<S, I> {
     fn problem(&self, failure: &Failure, asked: &Asked) -> reply::Response {
         let mut response = reply::problem(failure, asked, &self.app.cookie.cleared());
         reply::guard_page(response.headers_mut());
-        if asked.uri.path().starts_with("/authz/") {
-            authz::complete(response.headers_mut());
+        match asked.uri.path() {
+            oauth2::AUTH => oauth2::complete(response.headers_mut()),
+            path if path.starts_with("/authz/") => authz::complete(response.headers_mut()),
+            _ => {}
         }
         response
     }
@@ -117,7 +119,7 @@ impl<S: TokenStore, I: Issuer> Surface<S, I> {
             let caller = self.caller(&mut parts, peer);
             return answered(session::show(&self.app, &caller).await?);
         }
-        if path.starts_with("/authz/") {
+        if path.starts_with("/authz/") || path == oauth2::AUTH {
             let _place = self.place()?;
             return self.authorize(self.caller(&mut parts, peer)).await;
         }
@@ -182,7 +184,9 @@ impl<S: TokenStore, I: Issuer> Surface<S, I> {
             let methods = routes::methods_at(parts.uri.path()).unwrap_or(EVERY_METHOD);
             return Err(Failure::MethodNotAllowed(methods));
         }
-        if door.takes(parts.uri.path()) { Ok(()) } else { Err(Failure::NotFound) }
+        let path = parts.uri.path();
+        let is_on = self.app.settings.oauth2_paths || !path.starts_with(oauth2::PREFIX);
+        if is_on && door.takes(path) { Ok(()) } else { Err(Failure::NotFound) }
     }
 
     /// A place among the requests that are answered at one time.
@@ -199,12 +203,13 @@ impl<S: TokenStore, I: Issuer> Surface<S, I> {
         let mut response = match caller.uri.path() {
             authz::NGINX => authz::nginx(&self.app, &caller).await?,
             authz::FORWARD => authz::forward(&self.app, &caller).await?,
+            oauth2::AUTH => oauth2::auth(&self.app, &caller).await?,
             path => match path.strip_prefix(authz::ENVOY) {
                 Some(rest) if rest.starts_with('/') => authz::envoy(&self.app, &caller).await?,
                 _ => return Err(Failure::NotFound),
             },
         };
-        if response.status() != StatusCode::OK {
+        if !response.status().is_success() {
             reply::guard_page(response.headers_mut());
             authz::complete(response.headers_mut());
         }
