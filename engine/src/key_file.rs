@@ -1,5 +1,7 @@
 //! The file that holds the key ring: made once, private, and durable before anything is sealed.
 
+mod changing;
+
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -7,6 +9,8 @@ use std::path::{Path, PathBuf};
 use tokenkeep_core::keyring::InvalidKeyRing;
 use tokenkeep_core::{KeyRing, RandomUnavailable, StoreId};
 use zeroize::Zeroizing;
+
+pub use changing::change;
 
 /// Why the file of a key ring cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +61,7 @@ pub fn open_or_create(path: &Path) -> Result<KeyRing, KeyFileError> {
     };
     let text = text.map_err(inaccessible)?;
     warn_if_loose(path);
+    changing::tidy(path);
     KeyRing::parse(&text).map_err(|cause| KeyFileError::Invalid { path: path.to_owned(), cause })
 }
 
@@ -65,13 +70,8 @@ pub fn open_or_create(path: &Path) -> Result<KeyRing, KeyFileError> {
 /// # Errors
 /// What the operating system says.
 pub fn replace(path: &Path, ring: &KeyRing) -> io::Result<()> {
-    let unfinished = unfinished(path)?;
-    let replaced = write_private(&unfinished, ring).and_then(|()| fs::rename(&unfinished, path));
-    if replaced.is_err() {
-        remove_if_there(&unfinished)?;
-    }
-    replaced?;
-    sync_directory(parent(path))
+    let _lock = changing::lock(path)?;
+    changing::put(path, ring)
 }
 
 /// Makes an empty file that only its owner may use; fails if there is one.
@@ -105,6 +105,7 @@ pub(crate) fn warn_if_loose(_path: &Path) {}
 
 /// Makes the file `path`; fails if there is one.
 fn create(path: &Path, ring: &KeyRing) -> io::Result<()> {
+    let _lock = changing::lock(path)?;
     let unfinished = unfinished(path)?;
     let made = write_private(&unfinished, ring).and_then(|()| publish(&unfinished, path));
     if made.is_err() {

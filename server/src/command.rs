@@ -18,6 +18,7 @@ pub(crate) mod log;
 pub(crate) mod migrate;
 mod progress;
 pub(crate) mod restore;
+mod ring;
 pub(crate) mod serve;
 mod service_manager;
 pub(crate) mod stats;

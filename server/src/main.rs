@@ -30,7 +30,7 @@ enum Command {
     /// Tries everything out on this machine: an auth server, the session server, and the lines
     /// to type.
     Demo(command::demo::Arguments),
-    /// Makes, lists and revokes the keys of services.
+    /// Makes, lists and revokes the keys of services; rotates those that seal tokens.
     #[command(subcommand)]
     Keys(keys::Command),
     /// Lists and ends the devices of a user.

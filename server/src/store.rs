@@ -5,6 +5,7 @@ mod keys;
 mod marker;
 mod opening;
 mod outbox;
+mod sealed;
 
 use std::num::NonZeroUsize;
 use std::path::Path;
@@ -23,12 +24,13 @@ pub(crate) use keys::make_private;
 pub(crate) use opening::mark_moved;
 
 pub use address::{Address, InvalidAddress, RedisAddress};
-pub use keys::{existing_ring, ring};
+pub use keys::{existing_ring, ring, ring_file};
 pub use marker::Moved;
 pub use opening::{
     Source, StoreFailure, configured, open_configured, open_destination, open_source, refuse_moved,
 };
 pub use outbox::open_outbox;
+pub use sealed::{Sealed, SealedFailure};
 
 /// A store of any kind.
 #[derive(Clone, Debug)]

@@ -1,9 +1,13 @@
-//! Long work on the store of a running server, one at a time: a backup, a move to another store.
+//! Long work on the store of a running server, one at a time: a backup, a move to another store,
+//! a change of keys.
+
+mod ring;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::future::BoxFuture;
+use tokenkeep_core::keyring::KeyId;
 use tokenkeep_core::wire::{TaskBody, TaskOrder, TaskState};
 use tokenkeep_core::{Clock, TokenStore as _};
 use tokio_util::sync::CancellationToken;
@@ -46,6 +50,9 @@ pub enum Refused {
     /// The settings cannot be read.
     #[error("the server's settings cannot be read again; its check-config says why")]
     Settings,
+    /// What should be the id of a key is none.
+    #[error("the id of a key is 8 lower-case hex digits")]
+    Key,
 }
 
 /// Reads the settings again.
@@ -55,6 +62,8 @@ pub type Reread = Arc<dyn Fn() -> Option<Config> + Send + Sync>;
 #[derive(Clone)]
 pub struct StoreUpkeep {
     store: Switchable<AnyStore>,
+    /// Sealed with the same ring.
+    outbox: Option<AnyStore>,
     /// The settings that the store in charge was opened by.
     config: Arc<Config>,
     reread: Reread,
@@ -80,7 +89,7 @@ struct Task {
 #[derive(Debug, Default)]
 struct Progress {
     done: AtomicU64,
-    phase: Mutex<Option<Phase>>,
+    phase: Mutex<Option<&'static str>>,
     stop: CancellationToken,
 }
 
@@ -96,12 +105,20 @@ impl StoreUpkeep {
     ) -> Self {
         Self {
             store,
+            outbox: None,
             config: Arc::new(config),
             reread,
             clock,
             task: Arc::default(),
             has_moved: Arc::default(),
         }
+    }
+
+    /// The outbox changes its keys with the store.
+    #[must_use]
+    pub fn with_outbox(mut self, outbox: Option<AnyStore>) -> Self {
+        self.outbox = outbox;
+        self
     }
 
     /// Begins `work` as the one task.
@@ -189,6 +206,24 @@ impl Upkeep for StoreUpkeep {
                 self.start("backup", Box::new(|this, done| Box::pin(this.back_up(name, done))))
             }
             TaskOrder::Backup { .. } => Err(Refused::Name),
+            // The settings are not those of the store any more.
+            TaskOrder::TakeRing { .. } | TaskOrder::Reseal {} | TaskOrder::Retire { .. }
+                if self.has_moved.load(Ordering::Acquire) =>
+            {
+                Err(Refused::Moved)
+            }
+            TaskOrder::TakeRing { active } => {
+                let active = key_id(&active)?;
+                let work: Work = Box::new(move |this, _| Box::pin(this.take_ring_of(active)));
+                self.start("take_ring", work)
+            }
+            TaskOrder::Reseal {} => {
+                self.start("reseal", Box::new(|this, done| Box::pin(this.reseal(done))))
+            }
+            TaskOrder::Retire { key } => {
+                let key = key_id(&key)?;
+                self.start("retire", Box::new(move |this, _| Box::pin(this.retire(key))))
+            }
             TaskOrder::Move { .. } if self.has_moved.load(Ordering::Acquire) => Err(Refused::Moved),
             TaskOrder::Move { to } => {
                 // Where to is said by whoever may change the settings, not by a request.
@@ -222,20 +257,24 @@ impl Upkeep for StoreUpkeep {
 
 impl Progress {
     fn phase_name(&self) -> &'static str {
-        match *self.phase.lock().unwrap_or_else(PoisonError::into_inner) {
-            None => "copying",
-            Some(Phase::Copying) => "copying, the old store serves",
-            Some(Phase::CatchingUp) => "catching up with what was written meanwhile",
-            Some(Phase::Checking) => "holding the stores against each other",
-            Some(Phase::Switching) => "switching",
-        }
+        self.phase.lock().unwrap_or_else(PoisonError::into_inner).unwrap_or("copying")
+    }
+
+    /// From here on this is being done.
+    fn enter(&self, phase: &'static str) {
+        *self.phase.lock().unwrap_or_else(PoisonError::into_inner) = Some(phase);
     }
 }
 
 impl Watch for Progress {
     fn goes_on(&self, phase: Phase, done: u64) -> bool {
         self.done.store(done, Ordering::Relaxed);
-        *self.phase.lock().unwrap_or_else(PoisonError::into_inner) = Some(phase);
+        self.enter(match phase {
+            Phase::Copying => "copying, the old store serves",
+            Phase::CatchingUp => "catching up with what was written meanwhile",
+            Phase::Checking => "holding the stores against each other",
+            Phase::Switching => "switching",
+        });
         !self.stop.is_cancelled()
     }
 }
@@ -269,6 +308,10 @@ fn in_one_line(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+fn key_id(text: &str) -> Result<KeyId, Refused> {
+    text.parse().map_err(|_| Refused::Key)
 }
 
 /// Whether `name` names a file in a directory, and nothing else.

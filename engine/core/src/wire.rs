@@ -255,12 +255,24 @@ pub enum TaskOrder {
         /// Where to: `store.move_to` of the server's settings, to confirm it.
         to: String,
     },
+    /// The key ring is read again, and taken up.
+    TakeRing {
+        /// The id of its active key, to confirm it.
+        active: String,
+    },
+    /// Everything is brought under the active key.
+    Reseal {},
+    /// The store lets go of a key that nothing is under.
+    Retire {
+        /// The id of the key.
+        key: String,
+    },
 }
 
 /// Long work that is under way, or over.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskBody {
-    /// What it is: `backup` or `move`.
+    /// What it is: `backup`, `move`, `take_ring`, `reseal` or `retire`.
     pub kind: String,
     /// How it stands.
     pub state: TaskState,

@@ -2,10 +2,11 @@
 
 use tokenkeep::{BackupError, OpenError};
 use tokenkeep_core::StoreError;
+use tokenkeep_core::keyring::RingError;
 use tokenkeep_server::TlsError;
 use tokenkeep_server::moving::archive::ArchiveError;
 use tokenkeep_server::moving::{CopyError, CredentialsError};
-use tokenkeep_server::store::{BackupFailure, StoreFailure};
+use tokenkeep_server::store::{BackupFailure, SealedFailure, StoreFailure};
 
 use super::Failure;
 
@@ -20,6 +21,22 @@ impl From<StoreFailure> for Failure {
             StoreFailure::NothingThere(_) => NO_INPUT,
             StoreFailure::Unreadable { .. } => IO,
             _ => SETTINGS,
+        };
+        Self { code, cause: cause.into() }
+    }
+}
+
+impl From<SealedFailure> for Failure {
+    fn from(cause: SealedFailure) -> Self {
+        let code = match cause {
+            SealedFailure::Open(cause) => return cause.into(),
+            SealedFailure::Kind(_) => ARGUMENTS,
+            SealedFailure::Ring(RingError::Store(ref error)) => of_store(error),
+            SealedFailure::Ring(RingError::Unreadable(_)) => BAD_DATA,
+            SealedFailure::Ring(
+                RingError::Missing(_) | RingError::Different(_) | RingError::NotSealed,
+            ) => SETTINGS,
+            _ => UNAVAILABLE,
         };
         Self { code, cause: cause.into() }
     }

@@ -1,6 +1,6 @@
 //! `tokenkeep serve`: from the settings to a server that stops cleanly.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
@@ -11,7 +11,7 @@ use tokenkeep_server::moving::Switchable;
 #[cfg(feature = "redis")]
 use tokenkeep_server::relay::Relay;
 use tokenkeep_server::service_key::ServiceKeys;
-use tokenkeep_server::store::{AnyStore, open_outbox};
+use tokenkeep_server::store::{AnyStore, SealedFailure, open_outbox};
 use tokenkeep_server::upkeep::{Reread, StoreUpkeep};
 use tokenkeep_server::{App, Tls, TlsError, assembly, serve};
 use tokio::signal::unix::{SignalKind, signal};
@@ -51,11 +51,13 @@ pub(crate) fn run(
     runtime()?.block_on(async {
         let sockets = Sockets::open(&config.server, passed, tls.as_ref()).await?;
         let stop = stop_signal()?;
-        read_again_on_hangup(tls)?;
+        let keys = KeysOf::default();
+        read_again_on_hangup(tls, Arc::clone(&keys))?;
         tokio::spawn(service_manager::stay_alive());
         let reread: Reread = Arc::new(move || source.read().ok());
         service_manager::status("opening the store");
         let server = Server::open(&config, reread).await?;
+        let _ = keys.set(server.upkeep.clone());
         server.run(sockets, stop).await
     })
 }
@@ -72,22 +74,18 @@ fn warn_of_loose_key(tls: &Tls) {
     }
 }
 
-/// Reads the certificate again at every SIGHUP; if that fails, it stays what it was.
-fn read_again_on_hangup(tls: Option<Tls>) -> Result<(), Failure> {
+/// The store whose keys are read again, once it is open.
+type KeysOf = Arc<OnceLock<StoreUpkeep>>;
+
+/// Reads the certificate and the key ring again at every SIGHUP; what fails stays as it was.
+fn read_again_on_hangup(tls: Option<Tls>, keys: KeysOf) -> Result<(), Failure> {
     let mut hangup = signal(SignalKind::hangup()).map_err(Failure::unavailable)?;
     tokio::spawn(async move {
         while hangup.recv().await.is_some() {
             service_manager::reloading();
-            match tls.as_ref().map(Tls::reload) {
-                Some(Ok(())) => {
-                    tls.iter().for_each(warn_of_loose_key);
-                    tracing::info!("the certificate was read again");
-                }
-                Some(Err(error)) => {
-                    let error = format!("{:#}", anyhow!(error));
-                    tracing::error!(error, "the certificate stays as it was");
-                }
-                None => tracing::info!("there is nothing to read again without server.tls"),
+            tls.iter().for_each(read_certificate_again);
+            if let Some(upkeep) = keys.get() {
+                read_keys_again(upkeep).await;
             }
             service_manager::ready();
         }
@@ -95,11 +93,38 @@ fn read_again_on_hangup(tls: Option<Tls>) -> Result<(), Failure> {
     Ok(())
 }
 
+fn read_certificate_again(tls: &Tls) {
+    match tls.reload() {
+        Ok(()) => {
+            warn_of_loose_key(tls);
+            tracing::info!("the certificate was read again");
+        }
+        Err(error) => {
+            let error = format!("{:#}", anyhow!(error));
+            tracing::error!(error, "the certificate stays as it was");
+        }
+    }
+}
+
+async fn read_keys_again(upkeep: &StoreUpkeep) {
+    match upkeep.take_ring().await {
+        Ok(active) => tracing::info!(%active, "the key ring was read again"),
+        Err(SealedFailure::Kind(kind)) => {
+            tracing::info!(%kind, "the key ring is read at the next start: only redb takes it now");
+        }
+        Err(error) => {
+            let error = format!("{:#}", anyhow!(error));
+            tracing::error!(error, "the key ring stays as it was");
+        }
+    }
+}
+
 /// A server whose store is open.
 pub(crate) struct Server {
     store: Switchable<AnyStore>,
     sessions: Sessions<Switchable<AnyStore>, CentralIssuer>,
     app: Arc<App<Switchable<AnyStore>, CentralIssuer>>,
+    upkeep: StoreUpkeep,
     shutdown_limit: Duration,
     /// Sessions that the auth server has not heard the end of.
     outbox: Option<AnyStore>,
@@ -127,15 +152,17 @@ impl Server {
         let keys = ServiceKeys::open(config.store.service_keys_file())
             .context("the service keys cannot be read")?;
         let settings = assembly::server_settings(config);
-        let upkeep = StoreUpkeep::new(store.clone(), config.clone(), reread, Arc::clone(&clock));
+        let upkeep = StoreUpkeep::new(store.clone(), config.clone(), reread, Arc::clone(&clock))
+            .with_outbox(outbox.clone());
         let app = App::new(sessions.clone(), clock, Arc::new(keys), settings)
             .map_err(anyhow::Error::from)?
-            .with_upkeep(Arc::new(upkeep));
+            .with_upkeep(Arc::new(upkeep.clone()));
         let shutdown_limit = config.limits.shutdown_limit;
         Ok(Self {
             store,
             sessions,
             app: Arc::new(app),
+            upkeep,
             shutdown_limit,
             outbox,
             #[cfg(feature = "redis")]

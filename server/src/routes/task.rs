@@ -1,4 +1,4 @@
-//! Long work on the store while it is used: backups and moves.
+//! Long work on the store while it is used: backups, moves, changes of keys.
 
 use std::sync::Arc;
 
@@ -60,5 +60,6 @@ fn refusal(refused: Refused) -> Failure {
         Refused::Destination => "store.move_to of the server's settings must be that address",
         Refused::Moved => "the server was moved already; start it with the new settings first",
         Refused::Settings => "the server's settings cannot be read again; see check-config",
+        Refused::Key => "the id of a key is 8 lower-case hex digits, as `keys list-ring` shows it",
     })
 }

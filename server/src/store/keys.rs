@@ -2,13 +2,13 @@
 
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tokenkeep::key_file::{self, KeyFileError};
 use tokenkeep_core::KeyRing;
 
 use super::Address;
-use super::opening::{StoreFailure, is_there};
+use super::opening::{StoreFailure, configured, is_there};
 use crate::config::{Config, KeyRingSource};
 
 /// The ring of the store at `address`, which must be there.
@@ -46,6 +46,17 @@ pub fn ring(config: &Config, address: &Address) -> Result<KeyRing, StoreFailure>
         make_private(directory).map_err(|cause| ring_unwritable(path, cause))?;
     }
     ring_at(&source)
+}
+
+/// The file of the ring that the store of these settings is sealed with.
+///
+/// # Errors
+/// [`StoreFailure`] if the ring is in no file.
+pub fn ring_file(config: &Config) -> Result<PathBuf, StoreFailure> {
+    let KeyRingSource::File(path) = ring_source(config, &configured(config)?) else {
+        return Err(StoreFailure::RingInEnvironment);
+    };
+    if path.is_file() { Ok(path) } else { Err(StoreFailure::KeyRingMissing(path)) }
 }
 
 pub(super) fn ring_at(source: &KeyRingSource) -> Result<KeyRing, StoreFailure> {

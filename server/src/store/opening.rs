@@ -26,6 +26,12 @@ pub enum StoreFailure {
     /// The key ring of the environment is not one.
     #[error("TOKENKEEP_KEY_RING is not a key ring")]
     KeyRing(#[source] InvalidKeyRing),
+    /// The key ring is in the environment, where it cannot be changed.
+    #[error(
+        "the key ring is in TOKENKEEP_KEY_RING, which only you can change: put its text into a \
+         file, name that in TOKENKEEP_KEY_RING_FILE instead, and rotate again"
+    )]
+    RingInEnvironment,
     /// The file of the key ring cannot be used.
     #[error("the key ring cannot be used")]
     KeyFile(#[source] KeyFileError),

@@ -44,6 +44,7 @@ mod outage;
 mod process;
 mod proxies;
 mod revoking;
+mod rotation;
 mod seeds;
 mod service_manager;
 mod session;
