@@ -5,11 +5,12 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use futures_util::FutureExt as _;
 use http::header::HOST;
 use http::request::Parts;
-use http::{Method, Request, Version};
+use http::{HeaderValue, Method, Request, Version};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use tokenkeep_core::{Issuer, TokenStore, wire};
@@ -76,7 +77,11 @@ impl<S: TokenStore, I: Issuer> Surface<S, I> {
             uri: request.uri().clone(),
         };
         let answered = AssertUnwindSafe(self.dispatch(request, peer, door)).catch_unwind().await;
-        let response = match answered.unwrap_or(Err(Failure::Panicked)) {
+        let answered = answered.unwrap_or_else(|_| {
+            self.app.panics.fetch_add(1, Ordering::Relaxed);
+            Err(Failure::Panicked)
+        });
+        let response = match answered {
             Ok(Dispatched::Forwarded(response)) => {
                 tracing::debug!(request = %asked.id, status = response.status().as_u16(), "forwarded");
                 return response;
@@ -179,6 +184,15 @@ impl<S: TokenStore, I: Issuer> Surface<S, I> {
         let one_host = hosts.next().is_some() || parts.version != Version::HTTP_11;
         if !one_host || hosts.next().is_some() {
             return Err(Failure::BadRequest("one Host header is expected"));
+        }
+        // Both name the site (RFC 9112, 3.2.2; RFC 9113, 8.3.1): whoever reads the other one must not
+        // see another request.
+        let host = parts.headers.get(HOST).map(HeaderValue::as_bytes);
+        let authority = parts.uri.authority().map(|authority| authority.as_str().as_bytes());
+        if let (Some(host), Some(authority)) = (host, authority)
+            && !host.eq_ignore_ascii_case(authority)
+        {
+            return Err(Failure::BadRequest("the address and the Host header name two sites"));
         }
         if parts.method == Method::CONNECT {
             let methods = routes::methods_at(parts.uri.path()).unwrap_or(EVERY_METHOD);
