@@ -9,9 +9,9 @@ use tokenkeep_core::{Clock, Sessions, SystemClock};
 use tokenkeep_server::central::CentralIssuer;
 use tokenkeep_server::config::{Config, StoreKind};
 use tokenkeep_server::moving::Switchable;
-#[cfg(feature = "redis")]
-use tokenkeep_server::relay::Relay;
 use tokenkeep_server::service_key::ServiceKeys;
+#[cfg(feature = "redis")]
+use tokenkeep_server::sharing::Sharing;
 use tokenkeep_server::store::AnyStore;
 use tokenkeep_server::upkeep::{Reread, StoreUpkeep};
 use tokenkeep_server::{App, Listeners, assembly, serve};
@@ -63,9 +63,9 @@ pub(crate) struct Server {
     sessions: Sessions<Switchable<AnyStore>, CentralIssuer>,
     app: Arc<App<Switchable<AnyStore>, CentralIssuer>>,
     shutdown_limit: Duration,
-    /// To the other servers on the same Redis.
+    /// With the other servers on the same Redis.
     #[cfg(feature = "redis")]
-    relay: Option<Relay>,
+    sharing: Sharing,
 }
 
 impl Server {
@@ -76,10 +76,7 @@ impl Server {
         let flow = assembly::flow_settings(config);
         let sessions = Sessions::new(store.clone(), issuer, Arc::clone(&clock), flow);
         #[cfg(feature = "redis")]
-        let relay = match store.current() {
-            AnyStore::Redis(redis) => Some(Relay::start(&sessions, &redis)),
-            _ => None,
-        };
+        let sharing = Sharing::start(&sessions, &store);
         let keys = ServiceKeys::open(config.store.service_keys_file())
             .context("the service keys cannot be read")?;
         let settings = assembly::server_settings(config);
@@ -94,7 +91,7 @@ impl Server {
             app: Arc::new(app),
             shutdown_limit,
             #[cfg(feature = "redis")]
-            relay,
+            sharing,
         })
     }
 
@@ -123,9 +120,7 @@ impl Server {
     /// What was acknowledged is on the disk already; closing makes the next start quick.
     async fn close(self) -> Result<(), Failure> {
         #[cfg(feature = "redis")]
-        if let Some(relay) = self.relay {
-            relay.stop().await;
-        }
+        self.sharing.stop().await;
         self.store.current().close().await.map_err(Failure::unavailable)
     }
 }

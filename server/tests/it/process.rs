@@ -73,6 +73,11 @@ impl Installation {
     pub async fn serve_with(&self, arguments: &[&str]) -> Server {
         let mut command = self.command(&["serve", "--listen", "127.0.0.1:0"]);
         command.args(arguments);
+        self.serve_by(command).await
+    }
+
+    /// Starts a server by this command and waits until it serves.
+    pub async fn serve_by(&self, mut command: Command) -> Server {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let (told, address) = oneshot::channel();
@@ -120,6 +125,10 @@ pub struct Server {
 impl Server {
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// SIGKILL: no code of the process runs any more.
