@@ -13,6 +13,7 @@ mod client_address;
 pub mod config;
 mod cookie;
 pub mod demo;
+pub mod exit_code;
 mod failure;
 mod gateway;
 mod login_attempts;
@@ -26,6 +27,8 @@ mod serve;
 mod service_access;
 pub mod service_key;
 pub mod settings;
+#[cfg(feature = "redis")]
+pub mod sharing;
 mod sign_in;
 pub mod store;
 mod surface;

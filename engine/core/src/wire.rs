@@ -273,6 +273,9 @@ pub struct TaskBody {
     /// What came of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
+    /// If it failed: the exit code (sysexits.h) of a command that carries it out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<u8>,
 }
 
 /// How long work stands.

@@ -8,9 +8,9 @@ use tokenkeep_core::{Clock, Sessions, SystemClock};
 use tokenkeep_server::central::CentralIssuer;
 use tokenkeep_server::config::{Config, Listen, ServerSettings, StoreKind};
 use tokenkeep_server::moving::Switchable;
-#[cfg(feature = "redis")]
-use tokenkeep_server::relay::Relay;
 use tokenkeep_server::service_key::ServiceKeys;
+#[cfg(feature = "redis")]
+use tokenkeep_server::sharing::Sharing;
 use tokenkeep_server::store::{AnyStore, open_outbox};
 use tokenkeep_server::upkeep::{Reread, StoreUpkeep};
 use tokenkeep_server::{App, Tls, TlsError, assembly, serve};
@@ -103,9 +103,9 @@ pub(crate) struct Server {
     shutdown_limit: Duration,
     /// Sessions that the auth server has not heard the end of.
     outbox: Option<AnyStore>,
-    /// To the other servers on the same Redis.
+    /// With the other servers on the same Redis.
     #[cfg(feature = "redis")]
-    relay: Option<Relay>,
+    sharing: Sharing,
 }
 
 impl Server {
@@ -120,10 +120,7 @@ impl Server {
             sessions = sessions.with_outbox(Switchable::new(outbox.clone()));
         }
         #[cfg(feature = "redis")]
-        let relay = match store.current() {
-            AnyStore::Redis(redis) => Some(Relay::start(&sessions, &redis)),
-            _ => None,
-        };
+        let sharing = Sharing::start(&sessions, &store);
         let keys = ServiceKeys::open(config.store.service_keys_file())
             .context("the service keys cannot be read")?;
         let settings = assembly::server_settings(config);
@@ -139,7 +136,7 @@ impl Server {
             shutdown_limit,
             outbox,
             #[cfg(feature = "redis")]
-            relay,
+            sharing,
         })
     }
 
@@ -167,9 +164,7 @@ impl Server {
     /// What was acknowledged is on the disk already; closing makes the next start quick.
     async fn close(self) -> Result<(), Failure> {
         #[cfg(feature = "redis")]
-        if let Some(relay) = self.relay {
-            relay.stop().await;
-        }
+        self.sharing.stop().await;
         if let Some(outbox) = self.outbox {
             outbox.close().await.map_err(Failure::unavailable)?;
         }

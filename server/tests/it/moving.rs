@@ -5,5 +5,6 @@ mod export;
 mod live;
 mod migrate;
 mod original;
+mod places;
 pub mod redis;
 mod sessions;

@@ -146,14 +146,14 @@ impl Server {
         format!("http://{}{path}", self.address)
     }
 
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// SIGKILL: no code of the process runs any more.
     pub async fn kill(mut self) {
         self.child.kill().unwrap();
         assert!(!self.ended().await.0.success());
-    }
-
-    pub fn pid(&self) -> u32 {
-        self.child.id()
     }
 
     /// SIGTERM.
