@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use tokenkeep_core::{Clock, DeviceId, StoreError, TokenStore};
 
-use super::switch::{Dirty, Switchable};
+use super::switch::{Dirty, Shut, Switchable};
 
 /// Why a move did not come about: the source is in charge as before.
 #[derive(Debug, thiserror::Error)]
@@ -157,14 +157,14 @@ impl<S: TokenStore> Moving<'_, S> {
         self.catch_up().await
     }
 
-    /// Brings over what was written since, until little is left.
+    /// Brings over what was written since, until that takes no longer than writes may wait for it.
     async fn catch_up(&mut self) -> Result<(), LiveError> {
         for _ in 0..ROUNDS {
             self.watch.is_at(Phase::CatchingUp, self.figures.caught_up);
+            let began = self.clock.monotonic();
             let dirty = self.store.take_dirty();
-            let few = dirty.len() <= FEW;
             self.figures.caught_up += self.bring_all(dirty, false).await?;
-            if few {
+            if self.clock.monotonic().saturating_sub(began) <= QUICK {
                 break;
             }
         }
@@ -176,12 +176,12 @@ impl<S: TokenStore> Moving<'_, S> {
         &mut self,
         mark: impl Future<Output = Result<(), MarkFailure>>,
     ) -> Result<(), LiveError> {
-        self.watch.is_at(Phase::Switching, self.figures.caught_up);
-        let started = self.clock.monotonic();
-        let shut = tokio::time::timeout(PATIENCE, self.store.shut()).await;
-        let shut = shut.map_err(|_| LiveError::TooSlow)?;
-        let last = tokio::time::timeout(PATIENCE, self.bring_last()).await;
-        self.figures.last = last.map_err(|_| LiveError::TooSlow)??;
+        let (shut, started) = self.shut_when_little_is_left().await?;
+        // The intents come last: until here the destination can be taken for one that never was.
+        let devices = std::mem::take(&mut self.intents);
+        let with_intent = Dirty { devices, ..Dirty::default() };
+        let last = tokio::time::timeout(PATIENCE, self.bring_all(with_intent, true)).await;
+        self.figures.last += last.map_err(|_| LiveError::TooSlow)??;
         self.figures.caught_up += self.figures.last;
         mark.await.map_err(LiveError::Mark)?;
         shut.switch(self.to.clone());
@@ -189,19 +189,37 @@ impl<S: TokenStore> Moving<'_, S> {
         Ok(())
     }
 
-    async fn bring_last(&mut self) -> Result<u64, LiveError> {
-        let dirty = self.store.take_dirty();
-        let brought = self.bring_all(dirty, false).await?;
-        // The intents come last: until here the destination can be taken for one that never was.
-        let devices = std::mem::take(&mut self.intents);
-        let with_intent = Dirty { devices, ..Dirty::default() };
-        Ok(brought + self.bring_all(with_intent, true).await?)
+    /// Lets writes wait and brings over what they have left, but for the intents; tells since when
+    /// they wait. If that takes too long, they go on for a while, and it is tried again.
+    async fn shut_when_little_is_left(&mut self) -> Result<(Shut<S>, Duration), LiveError> {
+        for _ in 0..TRIES {
+            self.watch.is_at(Phase::Switching, self.figures.caught_up);
+            let started = self.clock.monotonic();
+            let Ok(shut) = tokio::time::timeout(PATIENCE, self.store.shut()).await else {
+                continue;
+            };
+            let dirty = self.store.take_dirty();
+            let touched = dirty.clone();
+            match tokio::time::timeout(PATIENCE, self.bring_all(dirty, false)).await {
+                Ok(last) => {
+                    self.figures.last = last?;
+                    return Ok((shut, started));
+                }
+                Err(_) => self.store.mark_again(touched),
+            }
+            drop(shut);
+            self.catch_up().await?;
+        }
+        Err(LiveError::TooSlow)
     }
 }
 
 /// Rounds in which what was written is brought over before writes wait for the rest.
 const ROUNDS: usize = 50;
-/// So little that writes may wait for it.
-const FEW: usize = 200;
-/// How long writes wait at the most, twice.
+/// What was written last is brought over in so little time that writes may wait for it.
+const QUICK: Duration = Duration::from_millis(500);
+/// How often writes are let wait.
+const TRIES: usize = 5;
+/// How long writes wait at the most for each of what they wait for: writes before them, the last of
+/// the devices, and the intents.
 const PATIENCE: Duration = Duration::from_secs(3);

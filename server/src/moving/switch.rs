@@ -46,16 +46,10 @@ struct Gone {
 }
 
 /// What writes have touched.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Dirty {
     pub(super) devices: HashSet<DeviceId>,
     pub(super) emails: HashSet<Email>,
-}
-
-impl Dirty {
-    pub(super) fn len(&self) -> usize {
-        self.devices.len() + self.emails.len()
-    }
 }
 
 /// What a write touches: a device, or any device of an email.
@@ -152,6 +146,14 @@ impl<S: TokenStore> Switchable<S> {
     /// Notes a device as if it had been written.
     pub(super) fn mark(&self, device: DeviceId) {
         self.inner.mark(&Touched::Device(device));
+    }
+
+    /// Notes what was touched once more.
+    pub(super) fn mark_again(&self, touched: Dirty) {
+        if let Some(dirty) = self.inner.dirty().as_mut() {
+            dirty.devices.extend(touched.devices);
+            dirty.emails.extend(touched.emails);
+        }
     }
 
     /// Writes note nothing any more.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use tokenkeep_core::{
-    DeviceId, EndReason, ImportOutcome, Lookup, StoreError, TokenRecord, TokenStore,
+    DeviceId, Email, EndReason, ImportOutcome, Lookup, StoreError, TokenRecord, TokenStore,
 };
 
 use super::{LiveError, Moving, Phase};
@@ -90,13 +90,11 @@ impl<S: TokenStore> Moving<'_, S> {
         dirty: Dirty,
         with_intents: bool,
     ) -> Result<u64, LiveError> {
-        let mut devices = dirty.devices;
-        for email in &dirty.emails {
-            let now = self.clock.now();
-            let here = self.from.devices_of(email, now).await.map_err(LiveError::Source)?;
-            let there = self.to.devices_of(email, now).await.map_err(LiveError::Destination)?;
-            devices.extend(here.iter().chain(&there).map(|record| record.device_id));
-        }
+        let Dirty { mut devices, emails } = dirty;
+        let listing = emails.into_iter().map(async |email| self.devices_of(&email).await);
+        let listed: Vec<_> =
+            stream::iter(listing).buffer_unordered(IN_FLIGHT).try_collect().await?;
+        devices.extend(listed.into_iter().flatten());
         let count = u64::try_from(devices.len()).unwrap_or(u64::MAX);
         let bringing = devices.into_iter().map(async |device| {
             let brought = self.bring(device, with_intents).await?;
@@ -112,6 +110,14 @@ impl<S: TokenStore> Moving<'_, S> {
             }
         }
         Ok(count)
+    }
+
+    /// The devices of `email`, wherever they are.
+    async fn devices_of(&self, email: &Email) -> Result<Vec<DeviceId>, LiveError> {
+        let now = self.clock.now();
+        let here = self.from.devices_of(email, now).await.map_err(LiveError::Source)?;
+        let there = self.to.devices_of(email, now).await.map_err(LiveError::Destination)?;
+        Ok(here.iter().chain(&there).map(|record| record.device_id).collect())
     }
 
     /// Makes the destination say of `device` what the source says.

@@ -49,7 +49,7 @@ async fn a_running_server_is_backed_up_into_its_own_directory() {
         let said = complaint(backup(name, &key), 1).await;
         assert!(said.contains("without a path"), "{said}");
     }
-    let said = complaint(backup("monday", &key), 69).await;
+    let said = complaint(backup("monday", &key), 73).await;
     assert!(said.contains("there already"), "{said}");
     let reading = place.key(&["admin:read"]).await;
     let said = complaint(backup("tuesday", &reading), 1).await;
