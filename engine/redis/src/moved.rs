@@ -46,10 +46,10 @@ impl RedisStore {
     pub async fn until_moved(&self) -> String {
         loop {
             // A read that waits would keep the commands of others waiting.
-            if let Ok(driver) = Driver::connect(&self.inner.settings).await {
-                if let Some(to) = self.inner.wait_for_mark(&driver).await {
-                    return to;
-                }
+            if let Ok(driver) = Driver::connect(&self.inner.settings).await
+                && let Some(to) = self.inner.wait_for_mark(&driver).await
+            {
+                return to;
             }
             tokio::time::sleep(PAUSE).await;
         }
