@@ -193,6 +193,10 @@ impl<S: TokenStore, I: Issuer> Surface<S, I> {
         if !one_host || hosts.next().is_some() {
             return Err(Failure::BadRequest("one Host header is expected"));
         }
+        if parts.method == Method::CONNECT {
+            let methods = routes::methods_at(parts.uri.path()).unwrap_or(EVERY_METHOD);
+            return Err(Failure::MethodNotAllowed(methods));
+        }
         // Both name the site (RFC 9112, 3.2.2; RFC 9113, 8.3.1): whoever reads the other one must not
         // see another request.
         let host = parts.headers.get(HOST).map(HeaderValue::as_bytes);
@@ -201,10 +205,6 @@ impl<S: TokenStore, I: Issuer> Surface<S, I> {
             && !host.eq_ignore_ascii_case(authority)
         {
             return Err(Failure::BadRequest("the address and the Host header name two sites"));
-        }
-        if parts.method == Method::CONNECT {
-            let methods = routes::methods_at(parts.uri.path()).unwrap_or(EVERY_METHOD);
-            return Err(Failure::MethodNotAllowed(methods));
         }
         let path = parts.uri.path();
         let is_on = self.app.settings.oauth2_paths || !path.starts_with(oauth2::PREFIX);

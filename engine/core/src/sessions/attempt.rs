@@ -120,14 +120,16 @@ impl<S: TokenStore, I: Issuer> Sessions<S, I> {
     }
 
     /// Stores a new pair before anyone uses it. The pair is precious: a store that fails gets
-    /// it again until the patience ends.
+    /// it again for as long as it is away, though nobody waits any more: the one before is spent. At
+    /// a shutdown the store's patience is all it gets.
     async fn keep(
         &self,
         spent: &Arc<TokenRecord>,
         renewal: &Renewal,
         asked_at: Timestamp,
     ) -> Outcome {
-        let patience = self.patience();
+        let at_shutdown = self.patience();
+        let precious = self.inner.clock.monotonic().saturating_add(PAIR_PATIENCE);
         let mut current = Arc::clone(spent);
         loop {
             let renewed = with_renewal(&current, renewal, asked_at);
@@ -149,7 +151,9 @@ impl<S: TokenStore, I: Issuer> Sessions<S, I> {
                     return Err(gone(reason));
                 }
                 Err(error) => {
-                    if let Err(error) = self.try_again(&patience, error).await {
+                    let stops = self.inner.tasks.is_closed();
+                    let patience = if stops { &at_shutdown } else { &precious };
+                    if let Err(error) = self.try_again(patience, error).await {
                         self.count_failure(spent);
                         tracing::error!(device = %spent.device_id, error = %Chain(&error), "a new pair could not be stored and is lost");
                         return Err(error.into());
@@ -261,6 +265,9 @@ fn with_renewal(current: &TokenRecord, renewal: &Renewal, asked_at: Timestamp) -
 fn same_tokens(one: &TokenRecord, other: &TokenRecord) -> bool {
     one.refresh_token == other.refresh_token && one.access_token == other.access_token
 }
+
+/// How long a store may be away without costing a pair that is there already.
+const PAIR_PATIENCE: Duration = Duration::from_secs(10 * 60);
 
 /// An error with its causes, for the one line that logs it.
 struct Chain<'a>(&'a (dyn StdError + 'static));

@@ -83,8 +83,8 @@ impl<S: TokenStore, I: Issuer> Sessions<S, I> {
         }
     }
 
-    /// Waits for the refresh of the device, and starts it if nobody has. A caller that goes away
-    /// gives up its seat; the refresh goes on.
+    /// Waits for the refresh of the device, and starts it if nobody has. A caller that goes away, or
+    /// has waited as long as a lease lasts, gives up its seat; the refresh goes on.
     pub(super) async fn refreshed(
         &self,
         record: Arc<TokenRecord>,
@@ -96,7 +96,9 @@ impl<S: TokenStore, I: Issuer> Sessions<S, I> {
             if let Some(lead) = lead {
                 self.take_off(lead, record.device_id, need, None);
             }
-            let outcome = seat.outcome().await.unwrap_or_else(|| Err(unavailable(None, None)))?;
+            let longest = self.inner.settings.lease_ttl();
+            let outcome = tokio::time::timeout(longest, seat.outcome()).await;
+            let outcome = outcome.ok().flatten().unwrap_or_else(|| Err(unavailable(None, None)))?;
             // A flight that somebody else started may have had another need.
             if leads || self.serves(need, &record, &outcome) {
                 return Ok(outcome.into());

@@ -105,6 +105,28 @@ async fn a_new_pair_is_offered_until_the_store_takes_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_store_that_is_away_for_long_costs_an_answer_and_no_session() {
+    let rig = Rig::new();
+    let credential = rig.login(ADA).await;
+    rig.outlive_access();
+    rig.issuer.close_gate();
+    let (sessions, presented) = (rig.sessions.clone(), credential.clone());
+    let request = tokio::spawn(async move { sessions.resume(&presented).await });
+    rig.issuer.until_running(1).await;
+    rig.store.set_failing(true);
+    rig.issuer.open_gate();
+    for _ in 0..30 {
+        rig.clock.advance(Duration::from_secs(1));
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    assert!(is_unavailable(&request.await.unwrap()), "nobody waits for ever");
+    rig.store.set_failing(false);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(token(&rig.resume(&credential).await.unwrap()), "access-1-2");
+    assert_eq!(rig.issuer.refresh_calls(), 1, "what is spent is not sent again");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_refused_token_is_not_sent_again_because_the_store_failed() {
     let rig = Rig::new();
     let credential = rig.login(ADA).await;
