@@ -145,3 +145,43 @@ impl Outcome {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const README: &str = include_str!("../../../README.md");
+
+    #[test]
+    fn the_readme_knows_every_event() {
+        let all = [
+            What::Login,
+            What::LoginFailed,
+            What::LoginLimited,
+            What::Registration,
+            What::RegistrationFailed,
+            What::RegistrationLimited,
+            What::Refresh,
+            What::RefreshFailed,
+            What::Logout,
+            What::SessionEnded,
+            What::DeviceLabelled,
+            What::CredentialRefused,
+            What::ServiceKeyRefused,
+            What::CrossSiteRefused,
+            What::AdminDevicesListed,
+            What::AdminSessionsEnded,
+            What::TaskBegun,
+            What::TaskCalledOff,
+            What::TaskDone,
+            What::TaskFailed,
+        ];
+        for what in all.map(What::as_str) {
+            assert!(README.contains(&format!("`{what}`")), "{what}");
+        }
+        // A logout is an event of its own; what expires is told when it is presented.
+        for reason in EndReason::ALL.map(EndReason::as_str) {
+            assert!(README.contains(&format!("`{reason}`")), "{reason}");
+        }
+    }
+}

@@ -141,6 +141,33 @@ async fn a_disk_that_hangs_holds_up_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_task_is_told_by_who_ordered_it_and_by_its_end() {
+    let rig = Rig::new("audit.jsonl");
+    let key = rig.place.key(&["admin:write"]).await;
+    let server = rig.place.serve().await;
+    for (name, works) in [("monday", true), ("../monday", false)] {
+        let order = ["backup", "--to", name, "--server", &server.url("")];
+        let mut command = rig.place.command(&order);
+        command.env("TOKENKEEP_SERVICE_KEY", &key);
+        assert_eq!(output(command).await.status.success(), works, "{name}");
+    }
+    server.stop().await;
+    let text = fs::read_to_string(rig.place.data_dir().join("audit.jsonl")).unwrap();
+    let told: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let told: Vec<_> = told
+        .iter()
+        .map(|line| ["event", "outcome", "service", "detail"].map(|key| line[key].as_str()))
+        .collect();
+    let line = |event, outcome, service| [Some(event), Some(outcome), service, Some("backup")];
+    let expected = [
+        line("task_begun", "done", Some("tests")),
+        line("task_done", "done", None),
+        line("task_begun", "refused", Some("tests")),
+    ];
+    assert_eq!(told, expected, "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_file_that_cannot_be_is_refused_at_the_start() {
     for (file, code, word) in [
         ("nowhere/audit", 78, "its directory is not there"),
