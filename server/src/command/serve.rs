@@ -119,10 +119,10 @@ fn read_certificate_again(tls: &Tls) {
 }
 
 async fn open_anew(audit: Audit) {
-    match tokio::task::spawn_blocking(move || audit.reopen()).await {
-        Ok(Ok(())) => tracing::info!("the audit log was opened anew"),
-        Ok(Err(error)) => tracing::error!(%error, "the audit log goes on in the old file"),
-        Err(error) => tracing::error!(%error, "the audit log was not opened anew"),
+    let opened = tokio::task::spawn_blocking(move || audit.reopen()).await;
+    match opened.unwrap_or_else(|error| Err(error.into())) {
+        Ok(()) => tracing::info!("the audit log was opened anew"),
+        Err(error) => tracing::error!(%error, "the audit log goes on in the old file"),
     }
 }
 
