@@ -4,6 +4,7 @@ mod file;
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -291,6 +292,18 @@ async fn a_line_names_the_request_and_the_client_behind_the_proxy() {
         assert_eq!(lines[0]["address"], address);
         assert_eq!(lines[0]["user_agent"], "a browser");
     }
+}
+
+#[tokio::test]
+async fn what_nobody_asked_for_names_nobody() {
+    let mut audited = Audited::new().await;
+    let cookie = audited.world.login(ADA).await;
+    audited.lines();
+    let unasked = audited.world.sessions.seen_by(Arc::new(audited.world.audit.clone()));
+    unasked.end_all_of(&ADA.parse().unwrap()).await.unwrap();
+    let mut line = ended("ended_by_service", &cookie);
+    line["time"] = audited.world.sessions.now().to_string().into();
+    assert_eq!(audited.lines(), [line]);
 }
 
 #[tokio::test]
