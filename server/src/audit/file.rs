@@ -25,9 +25,8 @@ enum Order {
 
 impl AuditFile {
     pub(super) fn open(path: &Path) -> io::Result<Self> {
-        let file = open(path)?;
         let (orders, received) = sync_channel(QUEUE);
-        let torn = is_torn(&file);
+        let (file, torn) = open(path)?;
         let writer = Writer { path: path.to_owned(), file, torn, missed: 0 };
         thread::Builder::new().name("audit".to_owned()).spawn(move || writer.run(&received))?;
         Ok(Self { orders })
@@ -36,13 +35,11 @@ impl AuditFile {
     /// Has the line written. One that finds no room, because the disk hangs, goes to the ordinary
     /// log: nobody waits.
     pub(super) fn take(&self, line: Line) {
-        match self.orders.try_send(Order::Write(Box::new(line))) {
-            Ok(()) => {}
-            Err(TrySendError::Full(order) | TrySendError::Disconnected(order)) => {
-                if let Order::Write(line) = order {
-                    line.log();
-                }
-            }
+        let ordered = self.orders.try_send(Order::Write(Box::new(line)));
+        if let Err(TrySendError::Full(order) | TrySendError::Disconnected(order)) = ordered
+            && let Order::Write(line) = order
+        {
+            line.log();
         }
     }
 
@@ -57,9 +54,8 @@ impl AuditFile {
     /// Has something done after all that was ordered before, and waits for it, within bounds.
     fn have_done<T>(&self, order: impl FnOnce(SyncSender<T>) -> Order) -> io::Result<T> {
         let (done, outcome) = sync_channel(1);
-        let hangs = |_| io::Error::from(io::ErrorKind::TimedOut);
         self.orders.try_send(order(done)).map_err(|_| io::ErrorKind::TimedOut)?;
-        outcome.recv_timeout(PATIENCE).map_err(hangs)
+        outcome.recv_timeout(PATIENCE).map_err(|_| io::ErrorKind::TimedOut.into())
     }
 }
 
@@ -121,13 +117,13 @@ impl Writer {
     }
 
     fn reopen(&mut self) -> io::Result<()> {
-        self.file = open(&self.path)?;
-        self.torn = is_torn(&self.file);
+        (self.file, self.torn) = open(&self.path)?;
         Ok(())
     }
 }
 
-fn open(path: &Path) -> io::Result<File> {
+/// The file, and whether it ends with a part of a line.
+fn open(path: &Path) -> io::Result<(File, bool)> {
     let file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)?;
     let metadata = file.metadata()?;
     let mode = metadata.permissions().mode() & 0o777;
@@ -135,12 +131,12 @@ fn open(path: &Path) -> io::Result<File> {
         let path = path.display();
         tracing::warn!(%path, "the audit log has mode {mode:o}, 600 is expected");
     }
-    Ok(file)
+    let torn = is_torn(&file, metadata.len());
+    Ok((file, torn))
 }
 
-/// Whether the file ends with a part of a line, as a power loss may leave it.
-fn is_torn(file: &File) -> bool {
-    let length = file.metadata().map_or(0, |metadata| metadata.len());
+/// Whether a file of this length ends with a part of a line, as a power loss may leave it.
+fn is_torn(file: &File, length: u64) -> bool {
     let mut last = [b'\n'];
     // What cannot be read is no file, and has no end.
     let read = length.checked_sub(1).map(|at| file.read_exact_at(&mut last, at));

@@ -206,6 +206,9 @@ impl Server {
 
     /// What was acknowledged is on the disk already; closing makes the next start quick.
     async fn close(self) -> Result<(), Failure> {
+        if let Err(error) = self.audit.close() {
+            tracing::error!(%error, "the last lines of the audit log may be lost");
+        }
         #[cfg(feature = "redis")]
         if let Some(relay) = self.relay {
             relay.stop().await;
@@ -213,11 +216,7 @@ impl Server {
         if let Some(outbox) = self.outbox {
             outbox.close().await.map_err(Failure::unavailable)?;
         }
-        let closed = self.store.current().close().await;
-        if let Err(error) = self.audit.close() {
-            tracing::error!(%error, "the last lines of the audit log may be lost");
-        }
-        closed.map_err(Failure::unavailable)
+        self.store.current().close().await.map_err(Failure::unavailable)
     }
 }
 
