@@ -36,6 +36,8 @@ pub struct App<S, I> {
     /// Names this process in the ids of events: microseconds since the epoch at its start.
     pub(crate) started: i64,
     requests: AtomicU64,
+    /// Requests that ended in a panic.
+    pub(crate) panics: AtomicU64,
 }
 
 impl<S: TokenStore, I: Issuer> App<S, I> {
@@ -60,6 +62,7 @@ impl<S: TokenStore, I: Issuer> App<S, I> {
             lifecycle: Lifecycle::default(),
             started: clock.now().as_unix_micros(),
             requests: AtomicU64::new(0),
+            panics: AtomicU64::new(0),
             upkeep: None,
             sessions,
             clock,

@@ -64,6 +64,7 @@ pub fn server_settings(config: &Config) -> ServerSettings {
         },
         public_origins: server.public_origins.clone(),
         login_page: server.login_page.clone(),
+        oauth2_paths: server.oauth2_paths,
         trusted_proxies: server.trusted_proxies.clone(),
         connections: ConnectionLimits {
             connections: limits.connections,

@@ -7,6 +7,7 @@ mod events;
 mod health;
 mod login;
 mod logout;
+pub(crate) mod oauth2;
 mod openapi;
 pub(crate) mod session;
 mod task;
@@ -43,6 +44,8 @@ pub(crate) fn table<S: TokenStore, I: Issuer>(app: &Arc<App<S, I>>) -> Table {
         .or(refresh(app))
         .unify()
         .or(logout(app))
+        .unify()
+        .or(oauth2(app))
         .unify()
         .or(events(app))
         .unify()
@@ -122,6 +125,16 @@ fn logout<S: TokenStore, I: Issuer>(app: &Arc<App<S, I>>) -> Route {
         .then(logout::logout)
         .map(warp::Reply::into_response)
         .boxed()
+}
+
+/// GET /oauth2/userinfo; GET and POST /oauth2/sign_out
+fn oauth2<S: TokenStore, I: Issuer>(app: &Arc<App<S, I>>) -> Route {
+    let asked = with(app).and(caller());
+    let userinfo = warp::path!("oauth2" / "userinfo").and(warp::get()).and(asked.clone());
+    let sign_out = warp::path!("oauth2" / "sign_out").and(warp::get().or(warp::post()).unify());
+    let userinfo = userinfo.then(oauth2::userinfo).map(warp::Reply::into_response);
+    let sign_out = sign_out.and(asked).then(oauth2::sign_out).map(warp::Reply::into_response);
+    userinfo.or(sign_out).unify().boxed()
 }
 
 /// GET /v1/events
@@ -301,7 +314,7 @@ const LIVE: &str = "/livez";
 const READY: &str = "/readyz";
 const OPENAPI: &str = "/openapi.json";
 /// The methods of every path that is there as it is.
-const METHODS: [(&str, &str); 17] = [
+const METHODS: [(&str, &str); 19] = [
     ("/api_v1/auth/register", "POST"),
     ("/api_v1/auth/login", "POST"),
     (wire::REGISTER, "POST"),
@@ -309,6 +322,8 @@ const METHODS: [(&str, &str); 17] = [
     (wire::SESSION, "GET, HEAD"),
     (wire::SESSION_REFRESH, "POST"),
     (wire::LOGOUT, "POST"),
+    (oauth2::USERINFO, "GET, HEAD"),
+    (oauth2::SIGN_OUT, "GET, POST"),
     (wire::DEVICES, "GET, HEAD, DELETE"),
     // They do not end, so their heads come with the first event.
     (wire::EVENTS, "GET"),

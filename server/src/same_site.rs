@@ -34,6 +34,12 @@ pub(crate) fn check(
     if allowed { Ok(()) } else { Err(Failure::CrossSite) }
 }
 
+/// Whether a browser says that a request, even a safe one, comes from this site or was typed.
+pub(crate) fn is_said_to_be_ours(headers: &HeaderMap) -> bool {
+    let said = headers.get("sec-fetch-site").map(|value| value.as_bytes());
+    matches!(said, Some(b"same-origin" | b"none"))
+}
+
 /// Whether a method promises to change nothing.
 pub(crate) fn is_safe(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)

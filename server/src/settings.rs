@@ -19,6 +19,8 @@ pub struct ServerSettings {
     pub public_origins: Vec<String>,
     /// Where browsers are sent to log in; absent: they get a 401 as programs do.
     pub login_page: Option<String>,
+    /// Whether `/oauth2/auth`, `/oauth2/userinfo` and `/oauth2/sign_out` are there.
+    pub oauth2_paths: bool,
     /// Whose `X-Forwarded-*` is believed; nobody's by default.
     pub trusted_proxies: Vec<TrustedProxy>,
     /// What a connection may take.
@@ -44,6 +46,7 @@ impl Default for ServerSettings {
             same_site: SameSite::default(),
             public_origins: Vec::new(),
             login_page: None,
+            oauth2_paths: false,
             trusted_proxies: Vec::new(),
             connections: ConnectionLimits::default(),
             requests: RequestLimits::default(),

@@ -22,11 +22,26 @@ pub(crate) fn location(settings: &ServerSettings, target: Option<&str>) -> Optio
     HeaderValue::try_from(format!("{page}{joint}{rd}")).ok()
 }
 
-/// `text`, if it is a path on this site however a browser reads it.
+/// `text`, if it is a path on this site however a browser reads it. Browsers ask for no path with a
+/// dot segment, and whoever resolves one may get to `//elsewhere`.
 pub(crate) fn path_on_this_site(text: &str) -> Option<&str> {
     let rest = text.strip_prefix('/')?;
     let printable = text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
-    (printable && !rest.starts_with('/')).then_some(text)
+    let path = rest.split(['?', '#']).next().unwrap_or_default();
+    let dots = path.split('/').any(|segment| {
+        let plain = segment.to_ascii_lowercase().replace("%2e", ".");
+        matches!(plain.as_str(), "." | "..")
+    });
+    (printable && !dots && !rest.starts_with('/')).then_some(text)
+}
+
+/// `text`, if it is a path on this site or an address under a configured origin.
+pub(crate) fn way_back<'a>(text: &'a str, settings: &ServerSettings) -> Option<&'a str> {
+    let under = |origin: &String| {
+        let path = text.strip_prefix(origin.trim_end_matches('/'))?;
+        (path.is_empty() || path_on_this_site(path).is_some()).then_some(text)
+    };
+    path_on_this_site(text).or_else(|| settings.public_origins.iter().find_map(under))
 }
 
 #[cfg(test)]
@@ -35,7 +50,9 @@ mod tests {
 
     #[test]
     fn only_a_path_on_this_site_is_a_way_back() {
-        for good in ["/", "/a", "/a/b?c=d&e=//f", "/a:b@c", "/%2f%2fevil.example"] {
+        for good in
+            ["/", "/a", "/a/b?c=d&e=/..//f", "/a:b@c", "/%2f%2fevil.example", "/.a/...", "/a//b"]
+        {
             assert_eq!(path_on_this_site(good), Some(good));
         }
         for bad in [
@@ -52,9 +69,60 @@ mod tests {
             "/a\r\nSet-Cookie: x=y",
             " //evil.example",
             "/\u{e9}",
+            "/.//evil.example",
+            "/..//evil.example",
+            "/a/..//evil.example",
+            "/%2e//evil.example",
+            "/.%2E//evil.example",
+            "/a/.?b",
+            "/..#b",
         ] {
             assert_eq!(path_on_this_site(bad), None, "{bad:?} was accepted");
         }
+    }
+
+    /// What a browser makes of a text is the oracle, whatever is put together from these parts.
+    #[test]
+    fn no_way_back_leads_to_another_site() {
+        const PARTS: [&str; 20] = [
+            "/",
+            "\\",
+            ".",
+            "..",
+            "%2e",
+            "%2f",
+            "%5c",
+            "\t",
+            "\n",
+            "@",
+            ":",
+            "?",
+            "#",
+            " ",
+            "a",
+            "https:",
+            "evil.example",
+            "\u{2215}",
+            "\0",
+            "https://app.example.org",
+        ];
+        let settings = ServerSettings {
+            public_origins: vec!["https://app.example.org".into()],
+            ..ServerSettings::default()
+        };
+        let here = reqwest::Url::parse("https://here.example/a/login").unwrap();
+        let mut accepted = 0;
+        for number in 0..PARTS.len().pow(4) {
+            let nth = |place: u32| PARTS[number / PARTS.len().pow(place) % PARTS.len()];
+            let text: String = (0..4).map(nth).collect();
+            let Some(text) = way_back(&text, &settings) else { continue };
+            accepted += 1;
+            let there = here.join(text).unwrap();
+            let host = there.host_str().unwrap();
+            assert!(["here.example", "app.example.org"].contains(&host), "{text:?} is {there}");
+            assert!(!there.path().starts_with("//"), "{text:?} is {there}");
+        }
+        assert!(accepted > 1_000, "{accepted} are ways back");
     }
 
     #[test]

@@ -5,11 +5,12 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use futures_util::FutureExt as _;
 use http::header::HOST;
 use http::request::Parts;
-use http::{Method, Request, StatusCode, Version};
+use http::{HeaderValue, Method, Request, Version};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use tokenkeep_core::{Issuer, TokenStore, wire};
@@ -22,7 +23,7 @@ use crate::client_address::Peer;
 use crate::failure::Failure;
 use crate::gateway::Path;
 use crate::reply::{self, Asked};
-use crate::routes::{self, Table, authz, session};
+use crate::routes::{self, Table, authz, oauth2, session};
 use crate::same_site;
 
 /// Which requests a listener takes. Those for an access token ([`wire::TOKEN`]), for the health of
@@ -76,7 +77,11 @@ impl<S: TokenStore, I: Issuer> Surface<S, I> {
             uri: request.uri().clone(),
         };
         let answered = AssertUnwindSafe(self.dispatch(request, peer, door)).catch_unwind().await;
-        let response = match answered.unwrap_or(Err(Failure::Panicked)) {
+        let answered = answered.unwrap_or_else(|_| {
+            self.app.panics.fetch_add(1, Ordering::Relaxed);
+            Err(Failure::Panicked)
+        });
+        let response = match answered {
             Ok(Dispatched::Forwarded(response)) => {
                 tracing::debug!(request = %asked.id, status = response.status().as_u16(), "forwarded");
                 return response;
@@ -95,8 +100,10 @@ impl<S: TokenStore, I: Issuer> Surface<S, I> {
     fn problem(&self, failure: &Failure, asked: &Asked) -> reply::Response {
         let mut response = reply::problem(failure, asked, &self.app.cookie.cleared());
         reply::guard_page(response.headers_mut());
-        if asked.uri.path().starts_with("/authz/") {
-            authz::complete(response.headers_mut());
+        match asked.uri.path() {
+            oauth2::AUTH => oauth2::complete(response.headers_mut()),
+            path if path.starts_with("/authz/") => authz::complete(response.headers_mut()),
+            _ => {}
         }
         response
     }
@@ -117,7 +124,7 @@ impl<S: TokenStore, I: Issuer> Surface<S, I> {
             let caller = self.caller(&mut parts, peer);
             return answered(session::show(&self.app, &caller).await?);
         }
-        if path.starts_with("/authz/") {
+        if path.starts_with("/authz/") || path == oauth2::AUTH {
             let _place = self.place()?;
             return self.authorize(self.caller(&mut parts, peer)).await;
         }
@@ -182,7 +189,18 @@ impl<S: TokenStore, I: Issuer> Surface<S, I> {
             let methods = routes::methods_at(parts.uri.path()).unwrap_or(EVERY_METHOD);
             return Err(Failure::MethodNotAllowed(methods));
         }
-        if door.takes(parts.uri.path()) { Ok(()) } else { Err(Failure::NotFound) }
+        // Both name the site (RFC 9112, 3.2.2; RFC 9113, 8.3.1): whoever reads the other one must not
+        // see another request.
+        let host = parts.headers.get(HOST).map(HeaderValue::as_bytes);
+        let authority = parts.uri.authority().map(|authority| authority.as_str().as_bytes());
+        if let (Some(host), Some(authority)) = (host, authority)
+            && !host.eq_ignore_ascii_case(authority)
+        {
+            return Err(Failure::BadRequest("the address and the Host header name two sites"));
+        }
+        let path = parts.uri.path();
+        let is_on = self.app.settings.oauth2_paths || !path.starts_with(oauth2::PREFIX);
+        if is_on && door.takes(path) { Ok(()) } else { Err(Failure::NotFound) }
     }
 
     /// A place among the requests that are answered at one time.
@@ -199,12 +217,13 @@ impl<S: TokenStore, I: Issuer> Surface<S, I> {
         let mut response = match caller.uri.path() {
             authz::NGINX => authz::nginx(&self.app, &caller).await?,
             authz::FORWARD => authz::forward(&self.app, &caller).await?,
+            oauth2::AUTH => oauth2::auth(&self.app, &caller).await?,
             path => match path.strip_prefix(authz::ENVOY) {
                 Some(rest) if rest.starts_with('/') => authz::envoy(&self.app, &caller).await?,
                 _ => return Err(Failure::NotFound),
             },
         };
-        if response.status() != StatusCode::OK {
+        if !response.status().is_success() {
             reply::guard_page(response.headers_mut());
             authz::complete(response.headers_mut());
         }

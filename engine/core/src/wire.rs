@@ -239,6 +239,8 @@ pub struct StatsBody {
     pub refreshes_failed: u64,
     /// Logins since the start.
     pub logins: u64,
+    /// Requests that met a fault of the server itself, since the start.
+    pub panics: u64,
 }
 
 /// Long work that is ordered.

@@ -3,6 +3,8 @@
 //! A crash between the two leaves a file that asks for a key which the ring has and nothing is
 //! sealed with. The other way round, rows could be under a key that the file does not ask for.
 
+use std::sync::atomic::Ordering;
+
 use tokenkeep_core::KeyRing;
 use tokenkeep_core::keyring::{KeyId, RingError};
 
@@ -46,7 +48,11 @@ impl Writer {
         let disk = &self.shared.disk;
         let meta = disk.with(|database| Ok(Meta::read(database, disk.path())));
         let meta = meta.map_err(|error| self.shared.read_failed(error))?;
-        meta.map_err(|error| RingError::Store(tokenkeep_core::StoreError::unavailable(error)))
+        meta.map_err(|error| {
+            // It may be the disk that did not read: the file is opened anew, and says.
+            self.shared.must_reopen.store(true, Ordering::Release);
+            RingError::Store(tokenkeep_core::StoreError::unavailable(error))
+        })
     }
 
     fn write_meta(&mut self, meta: &Meta) -> Result<(), RingError> {

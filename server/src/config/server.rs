@@ -28,6 +28,9 @@ pub struct ServerSettings {
     /// as programs get it.
     #[serde(with = "off")]
     pub login_page: Option<String>,
+    /// Whether `/oauth2/auth`, `/oauth2/userinfo` and `/oauth2/sign_out` answer as those of
+    /// oauth2-proxy do.
+    pub oauth2_paths: bool,
     /// The networks whose `X-Forwarded-*` headers are believed; `unix` for what comes over a
     /// unix socket.
     pub trusted_proxies: Vec<TrustedProxy>,
@@ -45,6 +48,7 @@ impl Default for ServerSettings {
             unix_mode: SocketMode::default(),
             public_origins: Vec::new(),
             login_page: Some("/login".into()),
+            oauth2_paths: false,
             trusted_proxies: Vec::new(),
             same_site: SameSite::Lax,
             tls: TlsSettings::default(),

@@ -1,6 +1,7 @@
 //! What services may see and end across users.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use http::StatusCode;
 use serde::Deserialize;
@@ -63,6 +64,7 @@ pub(super) async fn stats<S: TokenStore, I: Issuer>(
         refreshes_done: flow.refreshes_done,
         refreshes_failed: flow.refreshes_failed,
         logins: flow.logins,
+        panics: app.panics.load(Ordering::Relaxed),
     };
     reply::json(StatusCode::OK, &body)
 }

@@ -84,7 +84,7 @@ pub(crate) fn authorization(record: &TokenRecord) -> Result<HeaderValue, Failure
     Ok(value)
 }
 
-async fn allow<S: TokenStore, I: Issuer>(app: &App<S, I>, caller: &Caller) -> Answer {
+pub(super) async fn allow<S: TokenStore, I: Issuer>(app: &App<S, I>, caller: &Caller) -> Answer {
     let resumed = app.sessions.resume(caller.credential()?).await;
     let session = resumed.map_err(|error| caller.failed(error))?;
     let record = session.record();
@@ -146,7 +146,7 @@ pub(crate) fn redirect_or<S, I>(
     Ok(response)
 }
 
-const EMAIL: HeaderName = HeaderName::from_static("x-auth-request-email");
+pub(super) const EMAIL: HeaderName = HeaderName::from_static("x-auth-request-email");
 const DEVICE: HeaderName = HeaderName::from_static("x-auth-request-device");
 
 #[cfg(test)]

@@ -38,6 +38,7 @@ mod login;
 mod logout;
 mod moving;
 mod multiplexed;
+mod oauth2;
 mod openapi;
 mod outage;
 mod process;

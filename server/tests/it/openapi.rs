@@ -11,7 +11,7 @@ use crate::world::{World, device_of, header, plain};
 pub use contract::{Seen, contract};
 
 /// A request for each operation, and its status.
-const OPERATIONS: [(&str, &str, u16); 27] = [
+const OPERATIONS: [(&str, &str, u16); 31] = [
     ("POST", "/v1/register", 201),
     ("POST", "/v1/login", 200),
     ("GET", "/v1/session", 200),
@@ -24,6 +24,10 @@ const OPERATIONS: [(&str, &str, u16); 27] = [
     ("GET", "/authz/nginx", 200),
     ("GET", "/authz/forward", 200),
     ("GET", "/authz/envoy/{path}", 200),
+    ("GET", "/oauth2/auth", 202),
+    ("GET", "/oauth2/userinfo", 200),
+    ("GET", "/oauth2/sign_out", 302),
+    ("POST", "/oauth2/sign_out", 302),
     ("POST", "/v1/token", 200),
     ("GET", "/v1/admin/devices?email=ada@example.org", 200),
     ("GET", "/v1/admin/stats", 200),
@@ -65,6 +69,9 @@ async fn ask(world: &World, method: &str, path: &str, cookie: &str, more: &[(&st
     let credential = cookie.split_once('=').map_or("", |(_, credential)| credential);
     let mut request = world.ask(method.parse().unwrap(), &asked).bearer_auth(key);
     request = request.header("cookie", cookie).header("x-device-credential", credential);
+    if path == "/oauth2/sign_out" && more.is_empty() {
+        request = request.header("sec-fetch-site", "same-origin");
+    }
     for (name, value) in more {
         request = request.header(*name, *value);
     }

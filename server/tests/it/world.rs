@@ -50,6 +50,7 @@ pub fn plain() -> ServerSettings {
     ServerSettings {
         cookie: CookiePolicy::Loopback,
         drain_delay: Duration::ZERO,
+        oauth2_paths: true,
         ..ServerSettings::default()
     }
 }

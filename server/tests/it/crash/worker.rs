@@ -201,28 +201,44 @@ impl Worker {
 
 /// What became of a session: used once more, with a token that the upstream has not seen.
 async fn find(wire: &Wire, entry: &Entry) -> Found {
-    let ask = |path: &str| wire.send(wire.ask(Method::GET, path).header("cookie", &entry.cookie));
-    // On a busy machine the auth server may answer late; that ends no session. A refresh of a
-    // server that is gone holds its lease to the end, if others share the store.
-    let answered = async {
+    // Whoever lists the devices completes an end that was begun before the kill: the session may be
+    // over by then.
+    let found = async {
         loop {
-            let answer = ask("/api/protected").await.unwrap();
-            if answer.status() != StatusCode::SERVICE_UNAVAILABLE {
-                return answer;
+            if let Some(found) = look(wire, entry).await {
+                return found;
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     };
-    let answer = tokio::time::timeout(PATIENCE * 3, answered).await.unwrap();
-    if answer.status() == StatusCode::OK {
-        let devices: DevicesBody = ask("/v1/devices").await.unwrap().json().await.unwrap();
-        let own = devices.devices.into_iter().find(|device| device.current).unwrap();
-        return Found::Alive { label: own.label };
+    tokio::time::timeout(PATIENCE * 3, found).await.unwrap()
+}
+
+/// What the server says of a session; absent if it cannot tell yet, or the session is not in its
+/// own list.
+async fn look(wire: &Wire, entry: &Entry) -> Option<Found> {
+    let ask = |path: &str| wire.send(wire.ask(Method::GET, path).header("cookie", &entry.cookie));
+    let answer = ask("/api/protected").await.unwrap();
+    match answer.status() {
+        // On a busy machine the auth server may answer late; that ends no session. A refresh of a
+        // server that is gone holds its lease to the end, if others share the store.
+        StatusCode::SERVICE_UNAVAILABLE => None,
+        StatusCode::OK => {
+            let devices = ask("/v1/devices").await.unwrap();
+            if devices.status() != StatusCode::OK {
+                return None;
+            }
+            let devices: DevicesBody = devices.json().await.unwrap();
+            let own = devices.devices.into_iter().find(|device| device.current)?;
+            Some(Found::Alive { label: own.label })
+        }
+        _ => {
+            assert!(is_problem(&answer), "the upstream refuses the token of {entry:?}");
+            let problem: Problem = answer.json().await.unwrap();
+            assert_eq!(problem.status, 401, "{problem:?}");
+            Some(Found::Over { reason: problem.reason.unwrap_or_else(|| "unknown".to_owned()) })
+        }
     }
-    assert!(is_problem(&answer), "the upstream refuses the token of {entry:?}");
-    let problem: Problem = answer.json().await.unwrap();
-    assert_eq!(problem.status, 401, "{problem:?}");
-    Found::Over { reason: problem.reason.unwrap_or_else(|| "unknown".to_owned()) }
 }
 
 fn is_problem(answer: &Response) -> bool {
