@@ -6,6 +6,7 @@
 mod answer_body;
 mod app;
 pub mod assembly;
+mod audit;
 mod body;
 mod caller;
 pub mod central;
@@ -37,6 +38,7 @@ pub mod testing;
 pub mod upkeep;
 
 pub use app::App;
+pub use audit::Audit;
 pub use gateway::GatewayError;
 pub use serve::{Listener, Listeners, Stopped, Tls, TlsError, serve};
 pub use service_access::{NoServiceKeys, ServiceAccess};

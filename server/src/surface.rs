@@ -17,9 +17,10 @@ use tokenkeep_core::{Issuer, TokenStore, wire};
 
 use crate::answer_body::{AnyBody, headless};
 use crate::app::{App, Place};
+use crate::audit::{Act, Asker, What};
 use crate::body;
 use crate::caller::Caller;
-use crate::client_address::Peer;
+use crate::client_address::{Peer, client_address};
 use crate::failure::Failure;
 use crate::gateway::Path;
 use crate::reply::{self, Asked};
@@ -76,7 +77,9 @@ impl<S: TokenStore, I: Issuer> Surface<S, I> {
             method: request.method().clone(),
             uri: request.uri().clone(),
         };
-        let answered = AssertUnwindSafe(self.dispatch(request, peer, door)).catch_unwind().await;
+        let asker = self.asker(&asked, &request, peer);
+        let dispatched = self.dispatch(request, peer, door, &asker);
+        let answered = AssertUnwindSafe(dispatched).catch_unwind().await;
         let answered = answered.unwrap_or_else(|_| {
             self.app.panics.fetch_add(1, Ordering::Relaxed);
             Err(Failure::Panicked)
@@ -87,7 +90,10 @@ impl<S: TokenStore, I: Issuer> Surface<S, I> {
                 return response;
             }
             Ok(Dispatched::Answered(response)) => response,
-            Err(failure) => self.problem(&failure, &asked),
+            Err(failure) => {
+                note_refusal(&asker, &failure);
+                self.problem(&failure, &asked)
+            }
         };
         tracing::debug!(
             request = %asked.id, method = %asked.method, path = ?asked.uri.path(),
@@ -115,21 +121,22 @@ impl<S: TokenStore, I: Issuer> Surface<S, I> {
         request: Request<Incoming>,
         peer: Peer,
         door: Door,
+        asker: &Arc<Asker>,
     ) -> Result<Dispatched, Failure> {
         let (mut parts, body) = request.into_parts();
         self.check_head(&parts, door)?;
         let path = parts.uri.path();
         if path == wire::SESSION && matches!(parts.method, Method::GET | Method::HEAD) {
             let _place = self.place()?;
-            let caller = self.caller(&mut parts, peer);
+            let caller = self.caller(&mut parts, peer, asker);
             return answered(session::show(&self.app, &caller).await?);
         }
         if path.starts_with("/authz/") || path == oauth2::AUTH {
             let _place = self.place()?;
-            return self.authorize(self.caller(&mut parts, peer)).await;
+            return self.authorize(self.caller(&mut parts, peer, asker)).await;
         }
         // On the heap, so that the futures of the requests above stay small.
-        Box::pin(self.dispatch_other(parts, body, peer, door)).await
+        Box::pin(self.dispatch_other(parts, body, peer, door, asker)).await
     }
 
     /// Finds who answers what is asked less often.
@@ -139,6 +146,7 @@ impl<S: TokenStore, I: Issuer> Surface<S, I> {
         body: Incoming,
         peer: Peer,
         door: Door,
+        asker: &Arc<Asker>,
     ) -> Result<Dispatched, Failure> {
         let (app, raw) = (&self.app, parts.uri.path());
         let path = Path::parse(raw)?;
@@ -152,7 +160,7 @@ impl<S: TokenStore, I: Issuer> Surface<S, I> {
             if parts.method == Method::TRACE {
                 return Err(Failure::MethodNotAllowed(EVERY_METHOD));
             }
-            let caller = self.caller(&mut parts, peer);
+            let caller = self.caller(&mut parts, peer, asker);
             let forwarded = app.gateway.forward(app, upstream, caller, body).await?;
             return Ok(Dispatched::Forwarded(forwarded));
         }
@@ -165,7 +173,7 @@ impl<S: TokenStore, I: Issuer> Surface<S, I> {
         if parts.method == Method::HEAD {
             parts.method = Method::GET;
         }
-        let caller = Arc::new(self.caller(&mut parts, peer));
+        let caller = Arc::new(self.caller(&mut parts, peer, asker));
         let mut request = Request::from_parts(parts, Full::new(body));
         request.extensions_mut().insert(caller);
         let mut response = (self.table)(request).await;
@@ -208,8 +216,15 @@ impl<S: TokenStore, I: Issuer> Surface<S, I> {
         self.app.in_flight.take().ok_or(Failure::Busy)
     }
 
-    fn caller(&self, parts: &mut Parts, peer: Peer) -> Caller {
-        Caller::take(parts, peer, &self.app.cookie)
+    fn caller(&self, parts: &mut Parts, peer: Peer, asker: &Arc<Asker>) -> Caller {
+        Caller::take(parts, peer, &self.app.cookie, Arc::clone(asker))
+    }
+
+    /// Who asks, for the audit log.
+    fn asker(&self, asked: &Asked, request: &Request<Incoming>, peer: Peer) -> Arc<Asker> {
+        let proxies = &self.app.settings.trusted_proxies;
+        let address = client_address(request.headers(), peer, proxies);
+        Asker::new(&self.app.audit, asked.id, address, request.headers())
     }
 
     /// Answers the question of a reverse proxy.
@@ -229,6 +244,16 @@ impl<S: TokenStore, I: Issuer> Surface<S, I> {
         }
         Ok(Dispatched::Answered(response))
     }
+}
+
+/// Tells of a refusal that has to do with no session, wherever it was made.
+fn note_refusal(asker: &Asker, failure: &Failure) {
+    let what = match failure {
+        Failure::CrossSite => What::CrossSiteRefused,
+        Failure::ServiceKey(_) => What::ServiceKeyRefused,
+        _ => return,
+    };
+    asker.note(Act::not_done(what, failure));
 }
 
 /// Where an answer comes from.

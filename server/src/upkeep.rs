@@ -10,6 +10,7 @@ use tokenkeep_core::wire::{TaskBody, TaskOrder, TaskState};
 use tokenkeep_core::{Clock, TokenStore as _};
 use tokio_util::sync::CancellationToken;
 
+use crate::audit::{Act, Audit, What};
 use crate::config::Config;
 use crate::exit_code;
 use crate::moving::{self, Switchable};
@@ -63,6 +64,7 @@ pub struct StoreUpkeep {
     config: Arc<Config>,
     reread: Reread,
     clock: Arc<dyn Clock>,
+    audit: Audit,
     task: Arc<Mutex<Option<Task>>>,
     /// The settings are not those of the store in charge any more.
     has_moved: Arc<AtomicBool>,
@@ -94,10 +96,17 @@ impl StoreUpkeep {
             store,
             config: Arc::new(config),
             reread,
+            audit: Audit::to_log(Arc::clone(&clock)),
             clock,
             task: Arc::default(),
             has_moved: Arc::default(),
         }
+    }
+
+    /// Tells `audit` how tasks end; without it, the ordinary log hears it.
+    #[must_use]
+    pub fn with_audit(self, audit: Audit) -> Self {
+        Self { audit, ..self }
     }
 
     /// Begins `work` as the one task.
@@ -127,6 +136,11 @@ impl StoreUpkeep {
     }
 
     fn end(&self, kind: &'static str, outcome: Result<String, Failed>) {
+        let act = match outcome {
+            Ok(_) => Act::done(What::TaskDone),
+            Err(_) => Act::failed(What::TaskFailed),
+        };
+        self.audit.note(None, act.with_detail(&kind));
         let mut task = self.task.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(task) = task.as_mut() else { return };
         match outcome {

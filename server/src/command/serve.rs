@@ -13,7 +13,7 @@ use tokenkeep_server::service_key::ServiceKeys;
 use tokenkeep_server::sharing::Sharing;
 use tokenkeep_server::store::{AnyStore, open_outbox};
 use tokenkeep_server::upkeep::{Reread, StoreUpkeep};
-use tokenkeep_server::{App, Tls, TlsError, assembly, serve};
+use tokenkeep_server::{App, Audit, Tls, TlsError, assembly, serve};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::listen::{Passed, Sockets};
@@ -47,15 +47,16 @@ pub(crate) fn run(
     hardening::allow_open_files(config.limits.connections);
     let tls = open_tls(&config.server)?;
     tls.iter().for_each(warn_of_loose_key);
+    let audit = open_audit(&config)?;
     let passed = Passed::take();
     runtime()?.block_on(async {
         let sockets = Sockets::open(&config.server, passed, tls.as_ref()).await?;
         let stop = stop_signal()?;
-        read_again_on_hangup(tls)?;
+        read_again_on_hangup(tls, audit.clone())?;
         tokio::spawn(service_manager::stay_alive());
         let reread: Reread = Arc::new(move || source.read().ok());
         service_manager::status("opening the store");
-        let server = Server::open(&config, reread).await?;
+        let server = Server::open(&config, reread, audit).await?;
         server.run(sockets, stop).await
     })
 }
@@ -72,22 +73,31 @@ fn warn_of_loose_key(tls: &Tls) {
     }
 }
 
-/// Reads the certificate again at every SIGHUP; if that fails, it stays what it was.
-fn read_again_on_hangup(tls: Option<Tls>) -> Result<(), Failure> {
+/// Opens the audit log of the settings, which may lie in the data directory.
+fn open_audit(config: &Config) -> Result<Audit, Failure> {
+    let clock = Arc::new(SystemClock::new());
+    let Some(path) = &config.audit.file else { return Ok(Audit::to_log(clock)) };
+    assembly::make_data_dir(&config.store).map_err(Failure::cannot_create)?;
+    Audit::open(path, clock)
+        .with_context(|| format!("{} cannot be written", path.display()))
+        .map_err(Failure::cannot_create)
+}
+
+/// Reads the certificate again and opens the audit log anew at every SIGHUP; what fails stays what
+/// it was.
+fn read_again_on_hangup(tls: Option<Tls>, audit: Audit) -> Result<(), Failure> {
     let mut hangup = signal(SignalKind::hangup()).map_err(Failure::unavailable)?;
     tokio::spawn(async move {
         while hangup.recv().await.is_some() {
             service_manager::reloading();
-            match tls.as_ref().map(Tls::reload) {
-                Some(Ok(())) => {
-                    tls.iter().for_each(warn_of_loose_key);
-                    tracing::info!("the certificate was read again");
-                }
-                Some(Err(error)) => {
-                    let error = format!("{:#}", anyhow!(error));
-                    tracing::error!(error, "the certificate stays as it was");
-                }
-                None => tracing::info!("there is nothing to read again without server.tls"),
+            if let Some(tls) = &tls {
+                read_certificate_again(tls);
+            }
+            if audit.has_file() {
+                open_anew(audit.clone()).await;
+            }
+            if tls.is_none() && !audit.has_file() {
+                tracing::info!("there is nothing to read again without server.tls or audit.file");
             }
             service_manager::ready();
         }
@@ -95,11 +105,33 @@ fn read_again_on_hangup(tls: Option<Tls>) -> Result<(), Failure> {
     Ok(())
 }
 
+fn read_certificate_again(tls: &Tls) {
+    match tls.reload() {
+        Ok(()) => {
+            warn_of_loose_key(tls);
+            tracing::info!("the certificate was read again");
+        }
+        Err(error) => {
+            let error = format!("{:#}", anyhow!(error));
+            tracing::error!(error, "the certificate stays as it was");
+        }
+    }
+}
+
+async fn open_anew(audit: Audit) {
+    let opened = tokio::task::spawn_blocking(move || audit.reopen()).await;
+    match opened.unwrap_or_else(|error| Err(error.into())) {
+        Ok(()) => tracing::info!("the audit log was opened anew"),
+        Err(error) => tracing::error!(%error, "the audit log goes on in the old file"),
+    }
+}
+
 /// A server whose store is open.
 pub(crate) struct Server {
     store: Switchable<AnyStore>,
     sessions: Sessions<Switchable<AnyStore>, CentralIssuer>,
     app: Arc<App<Switchable<AnyStore>, CentralIssuer>>,
+    audit: Audit,
     shutdown_limit: Duration,
     /// Sessions that the auth server has not heard the end of.
     outbox: Option<AnyStore>,
@@ -109,12 +141,17 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    pub(crate) async fn open(config: &Config, reread: Reread) -> Result<Self, Failure> {
+    pub(crate) async fn open(
+        config: &Config,
+        reread: Reread,
+        audit: Audit,
+    ) -> Result<Self, Failure> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let store = Switchable::new(assembly::open_store(config).await?);
         let issuer = CentralIssuer::new(config.auth_server.clone()).map_err(anyhow::Error::from)?;
         let flow = assembly::flow_settings(config);
-        let mut sessions = Sessions::new(store.clone(), issuer, Arc::clone(&clock), flow);
+        let mut sessions = Sessions::new(store.clone(), issuer, Arc::clone(&clock), flow)
+            .seen_by(Arc::new(audit.clone()));
         let outbox = open_outbox(config, Arc::clone(&clock))?;
         if let Some(outbox) = &outbox {
             sessions = sessions.with_outbox(Switchable::new(outbox.clone()));
@@ -124,15 +161,18 @@ impl Server {
         let keys = ServiceKeys::open(config.store.service_keys_file())
             .context("the service keys cannot be read")?;
         let settings = assembly::server_settings(config);
-        let upkeep = StoreUpkeep::new(store.clone(), config.clone(), reread, Arc::clone(&clock));
+        let upkeep = StoreUpkeep::new(store.clone(), config.clone(), reread, Arc::clone(&clock))
+            .with_audit(audit.clone());
         let app = App::new(sessions.clone(), clock, Arc::new(keys), settings)
             .map_err(anyhow::Error::from)?
-            .with_upkeep(Arc::new(upkeep));
+            .with_upkeep(Arc::new(upkeep))
+            .with_audit(audit.clone());
         let shutdown_limit = config.limits.shutdown_limit;
         Ok(Self {
             store,
             sessions,
             app: Arc::new(app),
+            audit,
             shutdown_limit,
             outbox,
             #[cfg(feature = "redis")]
@@ -163,6 +203,9 @@ impl Server {
 
     /// What was acknowledged is on the disk already; closing makes the next start quick.
     async fn close(self) -> Result<(), Failure> {
+        if let Err(error) = self.audit.close() {
+            tracing::error!(%error, "the last lines of the audit log may be lost");
+        }
         #[cfg(feature = "redis")]
         self.sharing.stop().await;
         if let Some(outbox) = self.outbox {

@@ -117,7 +117,9 @@ async fn no_secret_is_in_a_file_or_in_the_log() {
     let demo = Demo::new(DemoSettings::default(), std::sync::Arc::new(clock));
     let auth_server = AuthServer::start(demo);
     let tap = Wiretap::on(auth_server.address).await;
-    let place = Installation::new(&format!("http://{}", tap.address), "").with_trace();
+    let mut place = Installation::new(&format!("http://{}", tap.address), "").with_trace();
+    let audit = place.data_dir().join("audit.jsonl");
+    place.set("TOKENKEEP_AUDIT__FILE", audit.to_str().unwrap());
     let key = place.key(&["token", "admin:read"]).await;
     let server = place.serve().await;
     let http = assembly::http_client().unwrap();
@@ -141,7 +143,12 @@ async fn no_secret_is_in_a_file_or_in_the_log() {
         assert!(!secret.is_in(&output), "{} is in the log", secret.name);
     }
     let log = String::from_utf8(output).unwrap();
-    assert!(log.contains("\"TRACE\"") && log.contains("a device logged in"), "the log is whole");
+    assert!(log.contains("\"TRACE\"") && log.contains("\"serving\""), "the log is whole");
+    let audit = fs::read_to_string(audit).unwrap();
+    for (event, times) in [("login", 4), ("login_failed", 1), ("refresh", 8), ("logout", 1)] {
+        let told = audit.matches(&format!("\"event\":\"{event}\"")).count();
+        assert_eq!(told, times, "{event} in {audit}");
+    }
 
     // A crash, and everything again from what it left.
     let server = place.serve().await;

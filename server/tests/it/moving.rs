@@ -2,6 +2,7 @@
 
 mod backup;
 mod export;
+mod faults;
 mod live;
 mod migrate;
 mod original;

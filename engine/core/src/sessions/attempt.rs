@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use tokio::sync::SemaphorePermit;
+
 use super::breaker::Admission;
 use super::refresh::{Need, gone, unavailable};
 use super::{Outcome, Sessions};
@@ -23,11 +25,15 @@ impl<S: TokenStore, I: Issuer> Sessions<S, I> {
         holder: HolderId,
         need: Need,
         admission: Admission<'_>,
+        permit: SemaphorePermit<'_>,
     ) -> Outcome {
         let work = async {
             let asked_at = self.now();
             let call = self.inner.issuer.refresh(&record.refresh_token, asked_at);
-            match self.in_time(call).await {
+            let answer = self.in_time(call).await;
+            // A pair that waits for its store keeps nobody else from the issuer.
+            drop(permit);
+            match answer {
                 Ok(renewal) => {
                     admission.succeeded();
                     self.keep(&record, &renewal, asked_at).await
@@ -119,9 +125,9 @@ impl<S: TokenStore, I: Issuer> Sessions<S, I> {
         self.without_refresh(Arc::clone(record), need, Some(pause), Some(cause))
     }
 
-    /// Stores a new pair before anyone uses it. The pair is precious: a store that fails gets
-    /// it again for as long as it is away, though nobody waits any more: the one before is spent. At
-    /// a shutdown the store's patience is all it gets.
+    /// Stores a new pair before anyone uses it. The pair is precious, for the one before is spent: a
+    /// store that fails is offered it again long after those who waited have left, but at a
+    /// shutdown only for the store's patience.
     async fn keep(
         &self,
         spent: &Arc<TokenRecord>,
@@ -266,9 +272,6 @@ fn same_tokens(one: &TokenRecord, other: &TokenRecord) -> bool {
     one.refresh_token == other.refresh_token && one.access_token == other.access_token
 }
 
-/// How long a store may be away without costing a pair that is there already.
-const PAIR_PATIENCE: Duration = Duration::from_secs(10 * 60);
-
 /// An error with its causes, for the one line that logs it.
 struct Chain<'a>(&'a (dyn StdError + 'static));
 
@@ -285,3 +288,6 @@ impl fmt::Display for Chain<'_> {
 }
 
 const STORE_RETRY_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long a store may be away without costing a pair that is there already.
+const PAIR_PATIENCE: Duration = Duration::from_secs(10 * 60);

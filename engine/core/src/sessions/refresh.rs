@@ -141,6 +141,7 @@ impl<S: TokenStore, I: Issuer> Sessions<S, I> {
         let holder = HolderId::random()?;
         let patience = self.inner.settings.issuer_deadline;
         let give_up_at = self.inner.clock.monotonic().saturating_add(patience);
+        let mut waited_for_holder = false;
         loop {
             let permit = self.inner.permits.acquire().await.map_err(|_| Error::ShuttingDown)?;
             let record = self.live(device).await?;
@@ -150,6 +151,12 @@ impl<S: TokenStore, I: Issuer> Sessions<S, I> {
             if let Some(pause) = self.must_pause(need, &record) {
                 return self.without_refresh(record, need, Some(pause), None);
             }
+            if !waited_for_holder && self.may_have_a_holder(&record) {
+                waited_for_holder = true;
+                drop(permit);
+                tokio::time::sleep(HOLDER_PAUSE).await;
+                continue;
+            }
             let monotonic = self.inner.clock.monotonic();
             let admission = match self.inner.breaker.admit(monotonic) {
                 Ok(admission) => admission,
@@ -157,7 +164,7 @@ impl<S: TokenStore, I: Issuer> Sessions<S, I> {
             };
             match self.lease(&record, holder).await? {
                 LeaseOutcome::Granted(record) => {
-                    return self.attempt(record, holder, need, admission).await;
+                    return self.attempt(record, holder, need, admission, permit).await;
                 }
                 LeaseOutcome::Conflict(_) => {}
                 LeaseOutcome::Gone(reason) => return Err(gone(reason)),
@@ -206,6 +213,12 @@ impl<S: TokenStore, I: Issuer> Sessions<S, I> {
         }
     }
 
+    /// Whether the lease of `record` ran out though nobody gave it back: its holder died, or the
+    /// store was away and is about to get the pair that was bought with the token in `record`.
+    fn may_have_a_holder(&self, record: &TokenRecord) -> bool {
+        record.refresh_intent.is_some_and(|it| !it.uncertain && !it.is_held(self.now()))
+    }
+
     /// How long nothing may be sent for this record.
     fn must_pause(&self, need: Need, record: &TokenRecord) -> Option<Duration> {
         let monotonic = self.inner.clock.monotonic();
@@ -250,3 +263,7 @@ fn jittered_pause(holder: HolderId) -> Duration {
     let spread = u64::from(holder.as_bytes().first().copied().unwrap_or(0)) / 4;
     Duration::from_millis(20 + spread)
 }
+
+/// How long the holder of a lease that ran out is waited for: longer than a pair is kept from a
+/// store that is back.
+const HOLDER_PAUSE: Duration = Duration::from_secs(1);

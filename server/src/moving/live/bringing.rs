@@ -1,10 +1,11 @@
 //! Brings single devices over: what the source says of them, the destination says, too.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use tokenkeep_core::{
-    DeviceId, Email, EndReason, ImportOutcome, Lookup, StoreError, TokenRecord, TokenStore,
+    DeviceId, Email, EndReason, ImportOutcome, Lookup, Page, StoreError, TokenRecord, TokenStore,
 };
 
 use super::{LiveError, Moving, Phase};
@@ -18,14 +19,26 @@ enum Brought {
     Unreadable,
 }
 
+/// The devices that a walk has come by. One that it meets again was written meanwhile, and is noted
+/// for that: a walk that took it up anew would run after those who write.
+#[derive(Default)]
+struct Seen(HashSet<DeviceId>);
+
+impl Seen {
+    fn news_in(&mut self, mut page: Page) -> Page {
+        page.records.retain(|record| self.0.insert(record.device_id));
+        page
+    }
+}
+
 impl<S: TokenStore> Moving<'_, S> {
     /// Copies everything, without intents.
     pub(super) async fn copy(&mut self) -> Result<(), LiveError> {
-        let mut after = None;
+        let (mut after, mut seen) = (None, Seen::default());
         loop {
             self.watch.is_at(Phase::Copying, self.figures.copied);
             let page = self.from.scan(after, PAGE, self.clock.now()).await;
-            let page = page.map_err(LiveError::Source)?;
+            let page = seen.news_in(page.map_err(LiveError::Source)?);
             let with_intent = page.records.iter().filter(|record| record.refresh_intent.is_some());
             self.intents.extend(with_intent.map(|record| record.device_id));
             let count = u64::try_from(page.records.len()).unwrap_or(0);
@@ -41,11 +54,10 @@ impl<S: TokenStore> Moving<'_, S> {
 
     /// Holds the stores against each other, both ways; what differs is brought over once more.
     pub(super) async fn compare(&self) -> Result<(), LiveError> {
-        let mut compared = 0;
-        let mut after = None;
+        let (mut compared, mut after, mut seen) = (0, None, Seen::default());
         loop {
             let page = self.from.scan(after, PAGE, self.clock.now()).await;
-            let page = page.map_err(LiveError::Source)?;
+            let page = seen.news_in(page.map_err(LiveError::Source)?);
             compared += page.records.len();
             let looks = page.records.into_iter().map(|record| self.look_there(record));
             stream::iter(looks).buffer_unordered(IN_FLIGHT).try_collect::<()>().await?;
@@ -55,9 +67,10 @@ impl<S: TokenStore> Moving<'_, S> {
                 break;
             }
         }
+        let mut seen = Seen::default();
         loop {
             let page = self.to.scan(after, PAGE, self.clock.now()).await;
-            let page = page.map_err(LiveError::Destination)?;
+            let page = seen.news_in(page.map_err(LiveError::Destination)?);
             let looks = page.records.into_iter().map(|record| self.look_here(record.device_id));
             stream::iter(looks).buffer_unordered(IN_FLIGHT).collect::<()>().await;
             after = page.next;
