@@ -4,9 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
-use tokenkeep_core::{Clock, Issuer, Sessions, TokenStore};
+use tokenkeep_core::{Clock, Issuer, Sessions, TokenStore, Witness};
 use tokio_util::sync::CancellationToken;
 
+use crate::audit::{Asker, Audit};
 use crate::cookie::DeviceCookie;
 use crate::gateway::{Gateway, GatewayError};
 use crate::login_attempts::LoginAttempts;
@@ -20,6 +21,7 @@ pub struct App<S, I> {
     pub(crate) sessions: Sessions<S, I>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) keys: Arc<dyn ServiceAccess>,
+    pub(crate) audit: Audit,
     pub(crate) settings: ServerSettings,
     /// What can be done to the store while it is used, if anything.
     pub(crate) upkeep: Option<Arc<dyn Upkeep>>,
@@ -36,6 +38,8 @@ pub struct App<S, I> {
     /// Names this process in the ids of events: microseconds since the epoch at its start.
     pub(crate) started: i64,
     requests: AtomicU64,
+    /// Requests that ended in a panic.
+    pub(crate) panics: AtomicU64,
 }
 
 impl<S: TokenStore, I: Issuer> App<S, I> {
@@ -59,7 +63,9 @@ impl<S: TokenStore, I: Issuer> App<S, I> {
             gateway_streams: Places::new(settings.requests.gateway_streams),
             lifecycle: Lifecycle::default(),
             started: clock.now().as_unix_micros(),
+            audit: Audit::to_log(Arc::clone(&clock)),
             requests: AtomicU64::new(0),
+            panics: AtomicU64::new(0),
             upkeep: None,
             sessions,
             clock,
@@ -73,6 +79,18 @@ impl<S: TokenStore, I: Issuer> App<S, I> {
     pub fn with_upkeep(mut self, upkeep: Arc<dyn Upkeep>) -> Self {
         self.upkeep = Some(upkeep);
         self
+    }
+
+    /// Tells `audit` what is done; without it, the ordinary log hears it.
+    #[must_use]
+    pub fn with_audit(mut self, audit: Audit) -> Self {
+        self.audit = audit;
+        self
+    }
+
+    /// The flow for one request: the audit log hears who asked for what is done.
+    pub(crate) fn sessions_for(&self, asker: &Arc<Asker>) -> Sessions<S, I> {
+        self.sessions.seen_by(Arc::clone(asker) as Arc<dyn Witness>)
     }
 
     /// A name for the next request.

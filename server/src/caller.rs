@@ -2,12 +2,14 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use http::{HeaderMap, Method, Uri};
 use tokenkeep_core::cookie::Presented;
 use tokenkeep_core::{ClientInfo, Credential, Error};
 
-use crate::client_address::{Peer, client_address, forwarded_last, forwarded_whole};
+use crate::audit::Asker;
+use crate::client_address::{Peer, forwarded_last, forwarded_whole};
 use crate::cookie::DeviceCookie;
 use crate::failure::Failure;
 use crate::settings::ServerSettings;
@@ -19,6 +21,7 @@ pub(crate) struct Caller {
     pub(crate) headers: HeaderMap,
     pub(crate) peer: Peer,
     pub(crate) presented: Presented,
+    pub(crate) asker: Arc<Asker>,
 }
 
 impl Caller {
@@ -27,10 +30,12 @@ impl Caller {
         parts: &mut http::request::Parts,
         peer: Peer,
         cookie: &DeviceCookie,
+        asker: Arc<Asker>,
     ) -> Self {
         let headers = std::mem::take(&mut parts.headers);
         let presented = cookie.read(&headers);
-        Self { method: parts.method.clone(), uri: parts.uri.clone(), headers, peer, presented }
+        let (method, uri) = (parts.method.clone(), parts.uri.clone());
+        Self { method, uri, headers, peer, presented, asker }
     }
 
     /// The credential of the device cookie.
@@ -38,9 +43,14 @@ impl Caller {
         self.presented.credential().ok_or_else(|| self.failed(Error::NotLoggedIn))
     }
 
-    /// The failure that `error` is for this caller.
+    /// The failure that `error` is for this caller; tells of a credential that is refused.
     pub(crate) fn failed(&self, error: Error) -> Failure {
-        Failure::Session { error, presented: self.presented.is_something() }
+        let presented = self.presented.is_something();
+        if presented {
+            let device = self.presented.credential().map(Credential::device_id);
+            self.asker.note_refused(device, &error);
+        }
+        Failure::Session { error, presented }
     }
 
     /// A header as text, if it is there and is text.
@@ -59,14 +69,14 @@ impl Caller {
     }
 
     /// The address of the client.
-    pub(crate) fn address(&self, settings: &ServerSettings) -> IpAddr {
-        client_address(&self.headers, self.peer, &settings.trusted_proxies)
+    pub(crate) fn address(&self) -> IpAddr {
+        self.asker.address
     }
 
     /// What the device says of itself.
-    pub(crate) fn client(&self, settings: &ServerSettings) -> ClientInfo {
+    pub(crate) fn client(&self) -> ClientInfo {
         let user_agent = self.header(http::header::USER_AGENT);
-        ClientInfo::new(user_agent, Some(self.address(settings)))
+        ClientInfo::new(user_agent, Some(self.address()))
     }
 }
 
@@ -84,7 +94,11 @@ impl fmt::Debug for Caller {
 
 #[cfg(test)]
 mod tests {
+    use tokenkeep_core::{ManualClock, Timestamp};
+
     use super::*;
+    use crate::audit::Audit;
+    use crate::reply::RequestId;
     use crate::settings::{CookiePolicy, SameSite};
 
     #[test]
@@ -94,7 +108,11 @@ mod tests {
             .header("authorization", "Bearer canary");
         let (mut parts, ()) = request.body(()).unwrap().into_parts();
         let cookie = DeviceCookie::new(CookiePolicy::Loopback, SameSite::Lax);
-        let caller = Caller::take(&mut parts, Peer::Network(([127, 0, 0, 1], 9).into()), &cookie);
+        let peer = Peer::Network(([127, 0, 0, 1], 9).into());
+        let audit = Audit::to_log(Arc::new(ManualClock::new(Timestamp::default())));
+        let request = RequestId { process: 1, number: 1 };
+        let asker = Asker::new(&audit, request, peer.address(), &parts.headers);
+        let caller = Caller::take(&mut parts, peer, &cookie, asker);
         let text = format!("{caller:?}");
         assert!(text.contains("/a") && !text.contains("canary"), "{text}");
     }

@@ -8,8 +8,8 @@ pub(crate) mod backup;
 pub(crate) mod compact;
 pub(crate) mod demo;
 pub(crate) mod devices;
-mod exit_code;
 pub(crate) mod export;
+mod failing;
 pub(crate) mod hardening;
 pub(crate) mod import;
 pub(crate) mod keys;
@@ -29,6 +29,7 @@ use std::process::ExitCode;
 
 use tokenkeep_server::Tls;
 use tokenkeep_server::config::{Config, ConfigError};
+use tokenkeep_server::exit_code;
 
 /// Where the settings come from.
 #[derive(Debug)]
@@ -78,6 +79,11 @@ impl Failure {
     /// The operating system could not read or write.
     pub(crate) fn io(cause: impl Into<anyhow::Error>) -> Self {
         Self { code: exit_code::IO, cause: cause.into() }
+    }
+
+    /// A task of a server failed; the server says what that means.
+    pub(crate) fn of_task(code: Option<u8>, cause: impl Into<anyhow::Error>) -> Self {
+        Self { code: code.unwrap_or(exit_code::UNAVAILABLE), cause: cause.into() }
     }
 
     /// What was given to read is not there.

@@ -4,6 +4,7 @@
 //! `TOKENKEEP_<SECTION>__<KEY>`, then the file, then the names of the original application, then
 //! the defaults. Unknown keys and unknown `TOKENKEEP_*` names are errors.
 
+mod audit;
 mod auth_server;
 mod check;
 pub mod duration;
@@ -27,6 +28,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+pub use audit::AuditSettings;
 pub use auth_server::{AuthServerKind, AuthServerSettings, RotationKind};
 pub use gateway::GatewaySettings;
 pub use kind::{PasswordText, RedisSettings, SqliteSettings, StoreKind, UnknownKind};
@@ -60,6 +62,8 @@ pub struct Config {
     pub proxy: Vec<ProxySettings>,
     /// The log.
     pub log: LogSettings,
+    /// The audit log.
+    pub audit: AuditSettings,
     #[serde(skip)]
     notes: Vec<String>,
     #[serde(skip)]

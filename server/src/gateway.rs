@@ -89,9 +89,10 @@ impl Gateway {
         caller: Caller,
         body: Incoming,
     ) -> Result<http::Response<AnyBody>, Failure> {
-        let resumed = match caller.credential() {
-            Ok(credential) => app.sessions.resume(credential).await,
-            Err(_) => Err(Error::NotLoggedIn),
+        let sessions = app.sessions_for(&caller.asker);
+        let resumed = match caller.presented.credential() {
+            Some(credential) => sessions.resume(credential).await,
+            None => Err(Error::NotLoggedIn),
         };
         let session = match resumed {
             Ok(session) => session,
@@ -112,7 +113,7 @@ impl Gateway {
         let mut answer = self.send(&outgoing, &session, body).await?;
         if answer.status() == StatusCode::UNAUTHORIZED {
             let spent = session.record().access_token.spent();
-            let session = match app.sessions.renew(caller.credential()?, spent).await {
+            let session = match sessions.renew(caller.credential()?, spent).await {
                 Ok(session) => session,
                 Err(error) => return without_session(app, &caller, error),
             };

@@ -6,6 +6,7 @@
 mod answer_body;
 mod app;
 pub mod assembly;
+mod audit;
 mod body;
 mod caller;
 pub mod central;
@@ -13,6 +14,7 @@ mod client_address;
 pub mod config;
 mod cookie;
 pub mod demo;
+pub mod exit_code;
 mod failure;
 mod gateway;
 mod login_attempts;
@@ -26,6 +28,8 @@ mod serve;
 mod service_access;
 pub mod service_key;
 pub mod settings;
+#[cfg(feature = "redis")]
+pub mod sharing;
 mod sign_in;
 pub mod store;
 mod surface;
@@ -34,6 +38,7 @@ pub mod testing;
 pub mod upkeep;
 
 pub use app::App;
+pub use audit::Audit;
 pub use gateway::GatewayError;
 pub use serve::{Listener, Listeners, Stopped, Tls, TlsError, serve};
 pub use service_access::{NoServiceKeys, ServiceAccess};

@@ -1,7 +1,6 @@
 //! How often logins are tried, by address and by email, in a table of bounded size.
 
 use std::collections::{BTreeSet, HashMap};
-use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
@@ -149,12 +148,13 @@ impl Table {
     }
 }
 
-impl fmt::Display for Counted {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Counted {
+    /// The stable word for it, in answers and logs.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
             Self::Address => "address",
             Self::Email => "email",
-        })
+        }
     }
 }
 

@@ -10,7 +10,7 @@ mod switch;
 pub use check::{Checked, check};
 pub use copy::{Copied, CopyError, copy};
 pub use credentials::{Credentials, CredentialsError};
-pub use live::{LiveError, Moved, Phase, Watch, move_live};
+pub use live::{LiveError, MarkFailure, Moved, Phase, Watch, move_live};
 pub use switch::Switchable;
 
 use std::num::NonZeroUsize;

@@ -118,6 +118,17 @@ pub(crate) fn problem(failure: &Failure, asked: &Asked, cleared_cookie: &HeaderV
     response
 }
 
+/// Whether `failure` is one of ours, or of somebody behind us, and no refusal.
+pub(crate) fn is_fault(failure: &Failure) -> bool {
+    Shape::of(failure).status.is_server_error()
+}
+
+/// The stable word that `failure` has in its problem.
+pub(crate) fn code_word(failure: &Failure) -> String {
+    let word = serde_json::to_value(Shape::of(failure).code);
+    word.ok().and_then(|word| word.as_str().map(str::to_owned)).unwrap_or_default()
+}
+
 /// What a failure is on the wire.
 struct Shape {
     status: StatusCode,
@@ -218,6 +229,7 @@ impl Shape {
 fn put_limit(met: &LimitMet, headers: &mut HeaderMap) {
     let LimitMet { counted, rate, wait } = met;
     let window = whole_seconds(rate.every.saturating_mul(rate.burst));
+    let counted = counted.as_str();
     let limit = format!("\"{counted}\";r=0;t={}", whole_seconds(*wait));
     let policy = format!("\"{counted}\";q={};w={window}", rate.burst);
     for (name, text) in [(RATE_LIMIT, limit), (RATE_LIMIT_POLICY, policy)] {

@@ -1,23 +1,28 @@
 //! What services may do: the scopes of their keys, and the port to whoever knows the keys.
 
+use std::sync::Arc;
+
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
+use crate::audit::Asker;
+use crate::caller::Caller;
 use crate::failure::Failure;
 use crate::service_key::{self, KeyRefusal, Scope};
 
 /// Tells what services may do by the keys that they present.
 pub trait ServiceAccess: Send + Sync + 'static {
-    /// Whether the key that was `presented` is good for `scope`. Compares in constant time.
+    /// The name of the key that was `presented`, if it is good for `scope`. Compares in constant
+    /// time.
     ///
     /// # Errors
     /// Why not.
-    fn check(&self, presented: &str, scope: Scope) -> Result<(), KeyRefusal>;
+    fn check(&self, presented: &str, scope: Scope) -> Result<String, KeyRefusal>;
 }
 
 impl ServiceAccess for service_key::ServiceKeys {
-    fn check(&self, presented: &str, scope: Scope) -> Result<(), KeyRefusal> {
-        Self::check(self, presented, scope).map(|_| ())
+    fn check(&self, presented: &str, scope: Scope) -> Result<String, KeyRefusal> {
+        Self::check(self, presented, scope).map(|key| key.name)
     }
 }
 
@@ -26,7 +31,7 @@ impl ServiceAccess for service_key::ServiceKeys {
 pub struct NoServiceKeys;
 
 impl ServiceAccess for NoServiceKeys {
-    fn check(&self, _presented: &str, _scope: Scope) -> Result<(), KeyRefusal> {
+    fn check(&self, _presented: &str, _scope: Scope) -> Result<String, KeyRefusal> {
         Err(KeyRefusal::Unknown)
     }
 }
@@ -40,12 +45,13 @@ pub(crate) fn presented(headers: &HeaderMap) -> Option<&str> {
     one_bearer.then(|| key.trim()).filter(|key| !key.is_empty())
 }
 
-/// Lets a request with a key for `scope` pass.
+/// Lets a request with a key for `scope` pass, and names who asks by the key.
 pub(crate) fn check(
     keys: &dyn ServiceAccess,
-    headers: &HeaderMap,
+    caller: &Caller,
     scope: Scope,
-) -> Result<(), Failure> {
-    let key = presented(headers).ok_or(Failure::ServiceKey(KeyRefusal::Unknown))?;
-    keys.check(key, scope).map_err(Failure::ServiceKey)
+) -> Result<Arc<Asker>, Failure> {
+    let key = presented(&caller.headers).ok_or(Failure::ServiceKey(KeyRefusal::Unknown))?;
+    let name = keys.check(key, scope).map_err(Failure::ServiceKey)?;
+    Ok(caller.asker.named(name))
 }

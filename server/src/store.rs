@@ -1,11 +1,14 @@
 //! The store that a server was told to use: one type over all kinds.
 
 mod address;
+mod failure;
 mod keys;
+mod login;
 mod marker;
 mod opening;
 mod outbox;
 mod sealed;
+mod source;
 
 use std::num::NonZeroUsize;
 use std::path::Path;
@@ -21,16 +24,19 @@ use tokenkeep_core::{
 use crate::config::StoreKind;
 
 pub(crate) use keys::make_private;
-pub(crate) use opening::mark_moved;
+pub(crate) use marker::mark_moved;
 
 pub use address::{Address, InvalidAddress, RedisAddress};
+pub use failure::StoreFailure;
 pub use keys::{existing_ring, ring, ring_file};
-pub use marker::Moved;
-pub use opening::{
-    Source, StoreFailure, configured, open_configured, open_destination, open_source, refuse_moved,
-};
+pub use marker::{Moved, refuse_moved};
+pub use opening::{configured, open_backup, open_configured, open_destination};
 pub use outbox::open_outbox;
 pub use sealed::{Sealed, SealedFailure};
+pub use source::{Source, open_source};
+
+/// The data file of the embedded engine, in its directory.
+pub const REDB_FILE: &str = "tokens.redb";
 
 /// A store of any kind.
 #[derive(Clone, Debug)]
@@ -62,16 +68,44 @@ pub enum BackupFailure {
     Sqlite(#[source] tokenkeep_sqlite::BackupError),
 }
 
+/// A store in files did not do what it was asked to: that is the disk's doing.
+#[derive(Debug)]
+struct OnDisk(Box<dyn std::error::Error + Send + Sync>);
+
+impl std::fmt::Display for OnDisk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for OnDisk {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source()
+    }
+}
+
+/// Whether `error` is the doing of a disk.
+pub(crate) fn is_of_a_disk(error: &StoreError) -> bool {
+    matches!(error, StoreError::Unavailable(cause) if cause.is::<OnDisk>())
+}
+
+fn on_disk(error: StoreError) -> StoreError {
+    match error {
+        StoreError::Unavailable(cause) => StoreError::unavailable(OnDisk(cause)),
+        error => error,
+    }
+}
+
 /// Does the same with whatever store it is.
 macro_rules! with_store {
     ($any:expr, $store:ident => $work:expr) => {
         match $any {
-            AnyStore::Redb($store) => $work,
+            AnyStore::Redb($store) => $work.map_err(on_disk),
             // Its futures are large: they must not make everybody's as large.
             #[cfg(feature = "redis")]
             AnyStore::Redis($store) => Box::pin(async move { $work }).await,
             #[cfg(feature = "sqlite")]
-            AnyStore::Sqlite($store) => $work,
+            AnyStore::Sqlite($store) => $work.map_err(on_disk),
         }
     };
 }
@@ -129,12 +163,12 @@ impl AnyStore {
     /// [`StoreError`] if something may be missing.
     pub async fn close(&self) -> Result<(), StoreError> {
         match self {
-            Self::Redb(store) => store.close().await,
+            Self::Redb(store) => store.close().await.map_err(on_disk),
             // It keeps nothing back.
             #[cfg(feature = "redis")]
             Self::Redis(_) => Ok(()),
             #[cfg(feature = "sqlite")]
-            Self::Sqlite(store) => store.close().await,
+            Self::Sqlite(store) => store.close().await.map_err(on_disk),
         }
     }
 }

@@ -5,20 +5,22 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use futures_util::FutureExt as _;
 use http::header::HOST;
 use http::request::Parts;
-use http::{Method, Request, Version};
+use http::{HeaderValue, Method, Request, Version};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use tokenkeep_core::{Issuer, TokenStore, wire};
 
 use crate::answer_body::{AnyBody, headless};
 use crate::app::{App, Place};
+use crate::audit::{Act, Asker, What};
 use crate::body;
 use crate::caller::Caller;
-use crate::client_address::Peer;
+use crate::client_address::{Peer, client_address};
 use crate::failure::Failure;
 use crate::gateway::Path;
 use crate::reply::{self, Asked};
@@ -75,14 +77,23 @@ impl<S: TokenStore, I: Issuer> Surface<S, I> {
             method: request.method().clone(),
             uri: request.uri().clone(),
         };
-        let answered = AssertUnwindSafe(self.dispatch(request, peer, door)).catch_unwind().await;
-        let response = match answered.unwrap_or(Err(Failure::Panicked)) {
+        let asker = self.asker(&asked, &request, peer);
+        let dispatched = self.dispatch(request, peer, door, &asker);
+        let answered = AssertUnwindSafe(dispatched).catch_unwind().await;
+        let answered = answered.unwrap_or_else(|_| {
+            self.app.panics.fetch_add(1, Ordering::Relaxed);
+            Err(Failure::Panicked)
+        });
+        let response = match answered {
             Ok(Dispatched::Forwarded(response)) => {
                 tracing::debug!(request = %asked.id, status = response.status().as_u16(), "forwarded");
                 return response;
             }
             Ok(Dispatched::Answered(response)) => response,
-            Err(failure) => self.problem(&failure, &asked),
+            Err(failure) => {
+                note_refusal(&asker, &failure);
+                self.problem(&failure, &asked)
+            }
         };
         tracing::debug!(
             request = %asked.id, method = %asked.method, path = ?asked.uri.path(),
@@ -110,21 +121,22 @@ impl<S: TokenStore, I: Issuer> Surface<S, I> {
         request: Request<Incoming>,
         peer: Peer,
         door: Door,
+        asker: &Arc<Asker>,
     ) -> Result<Dispatched, Failure> {
         let (mut parts, body) = request.into_parts();
         self.check_head(&parts, door)?;
         let path = parts.uri.path();
         if path == wire::SESSION && matches!(parts.method, Method::GET | Method::HEAD) {
             let _place = self.place()?;
-            let caller = self.caller(&mut parts, peer);
+            let caller = self.caller(&mut parts, peer, asker);
             return answered(session::show(&self.app, &caller).await?);
         }
         if path.starts_with("/authz/") || path == oauth2::AUTH {
             let _place = self.place()?;
-            return self.authorize(self.caller(&mut parts, peer)).await;
+            return self.authorize(self.caller(&mut parts, peer, asker)).await;
         }
         // On the heap, so that the futures of the requests above stay small.
-        Box::pin(self.dispatch_other(parts, body, peer, door)).await
+        Box::pin(self.dispatch_other(parts, body, peer, door, asker)).await
     }
 
     /// Finds who answers what is asked less often.
@@ -134,6 +146,7 @@ impl<S: TokenStore, I: Issuer> Surface<S, I> {
         body: Incoming,
         peer: Peer,
         door: Door,
+        asker: &Arc<Asker>,
     ) -> Result<Dispatched, Failure> {
         let (app, raw) = (&self.app, parts.uri.path());
         let path = Path::parse(raw)?;
@@ -147,7 +160,7 @@ impl<S: TokenStore, I: Issuer> Surface<S, I> {
             if parts.method == Method::TRACE {
                 return Err(Failure::MethodNotAllowed(EVERY_METHOD));
             }
-            let caller = self.caller(&mut parts, peer);
+            let caller = self.caller(&mut parts, peer, asker);
             let forwarded = app.gateway.forward(app, upstream, caller, body).await?;
             return Ok(Dispatched::Forwarded(forwarded));
         }
@@ -160,7 +173,7 @@ impl<S: TokenStore, I: Issuer> Surface<S, I> {
         if parts.method == Method::HEAD {
             parts.method = Method::GET;
         }
-        let caller = Arc::new(self.caller(&mut parts, peer));
+        let caller = Arc::new(self.caller(&mut parts, peer, asker));
         let mut request = Request::from_parts(parts, Full::new(body));
         request.extensions_mut().insert(caller);
         let mut response = (self.table)(request).await;
@@ -184,6 +197,15 @@ impl<S: TokenStore, I: Issuer> Surface<S, I> {
             let methods = routes::methods_at(parts.uri.path()).unwrap_or(EVERY_METHOD);
             return Err(Failure::MethodNotAllowed(methods));
         }
+        // Both name the site (RFC 9112, 3.2.2; RFC 9113, 8.3.1): whoever reads the other one must not
+        // see another request.
+        let host = parts.headers.get(HOST).map(HeaderValue::as_bytes);
+        let authority = parts.uri.authority().map(|authority| authority.as_str().as_bytes());
+        if let (Some(host), Some(authority)) = (host, authority)
+            && !host.eq_ignore_ascii_case(authority)
+        {
+            return Err(Failure::BadRequest("the address and the Host header name two sites"));
+        }
         let path = parts.uri.path();
         let is_on = self.app.settings.oauth2_paths || !path.starts_with(oauth2::PREFIX);
         if is_on && door.takes(path) { Ok(()) } else { Err(Failure::NotFound) }
@@ -194,8 +216,15 @@ impl<S: TokenStore, I: Issuer> Surface<S, I> {
         self.app.in_flight.take().ok_or(Failure::Busy)
     }
 
-    fn caller(&self, parts: &mut Parts, peer: Peer) -> Caller {
-        Caller::take(parts, peer, &self.app.cookie)
+    fn caller(&self, parts: &mut Parts, peer: Peer, asker: &Arc<Asker>) -> Caller {
+        Caller::take(parts, peer, &self.app.cookie, Arc::clone(asker))
+    }
+
+    /// Who asks, for the audit log.
+    fn asker(&self, asked: &Asked, request: &Request<Incoming>, peer: Peer) -> Arc<Asker> {
+        let proxies = &self.app.settings.trusted_proxies;
+        let address = client_address(request.headers(), peer, proxies);
+        Asker::new(&self.app.audit, asked.id, address, request.headers())
     }
 
     /// Answers the question of a reverse proxy.
@@ -215,6 +244,16 @@ impl<S: TokenStore, I: Issuer> Surface<S, I> {
         }
         Ok(Dispatched::Answered(response))
     }
+}
+
+/// Tells of a refusal that has to do with no session, wherever it was made.
+fn note_refusal(asker: &Asker, failure: &Failure) {
+    let what = match failure {
+        Failure::CrossSite => What::CrossSiteRefused,
+        Failure::ServiceKey(_) => What::ServiceKeyRefused,
+        _ => return,
+    };
+    asker.note(Act::not_done(what, failure));
 }
 
 /// Where an answer comes from.

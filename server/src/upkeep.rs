@@ -1,9 +1,10 @@
 //! Long work on the store of a running server, one at a time: a backup, a move to another store,
 //! a change of keys.
 
+mod progress;
 mod ring;
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::future::BoxFuture;
@@ -12,9 +13,12 @@ use tokenkeep_core::wire::{TaskBody, TaskOrder, TaskState};
 use tokenkeep_core::{Clock, TokenStore as _};
 use tokio_util::sync::CancellationToken;
 
+use crate::audit::{Act, Audit, What};
 use crate::config::Config;
-use crate::moving::{self, Moved, Phase, Switchable, Watch};
+use crate::exit_code;
+use crate::moving::{self, Switchable};
 use crate::store::{self, Address, AnyStore};
+use progress::{Failed, Progress, in_one_line, told};
 
 /// Long work on a store, as the admin surface orders it.
 pub trait Upkeep: Send + Sync + 'static {
@@ -68,6 +72,7 @@ pub struct StoreUpkeep {
     config: Arc<Config>,
     reread: Reread,
     clock: Arc<dyn Clock>,
+    audit: Audit,
     task: Arc<Mutex<Option<Task>>>,
     /// The settings are not those of the store in charge any more.
     has_moved: Arc<AtomicBool>,
@@ -75,7 +80,7 @@ pub struct StoreUpkeep {
 
 /// What a task does, to its end: what came of it, or why nothing did.
 type Work = Box<
-    dyn FnOnce(StoreUpkeep, Arc<Progress>) -> BoxFuture<'static, Result<String, String>> + Send,
+    dyn FnOnce(StoreUpkeep, Arc<Progress>) -> BoxFuture<'static, Result<String, Failed>> + Send,
 >;
 
 /// A task that is under way or over.
@@ -83,14 +88,6 @@ struct Task {
     body: TaskBody,
     stop: CancellationToken,
     done: Arc<Progress>,
-}
-
-/// How far a task is.
-#[derive(Debug, Default)]
-struct Progress {
-    done: AtomicU64,
-    phase: Mutex<Option<&'static str>>,
-    stop: CancellationToken,
 }
 
 impl StoreUpkeep {
@@ -108,6 +105,7 @@ impl StoreUpkeep {
             outbox: None,
             config: Arc::new(config),
             reread,
+            audit: Audit::to_log(Arc::clone(&clock)),
             clock,
             task: Arc::default(),
             has_moved: Arc::default(),
@@ -121,6 +119,12 @@ impl StoreUpkeep {
         self
     }
 
+    /// Tells `audit` how tasks end; without it, the ordinary log hears it.
+    #[must_use]
+    pub fn with_audit(self, audit: Audit) -> Self {
+        Self { audit, ..self }
+    }
+
     /// Begins `work` as the one task.
     fn start(&self, kind: &'static str, work: Work) -> Result<TaskBody, Refused> {
         let mut task = self.task.lock().unwrap_or_else(PoisonError::into_inner);
@@ -128,25 +132,31 @@ impl StoreUpkeep {
             return Err(Refused::UnderWay);
         }
         let stop = CancellationToken::new();
-        let done = Arc::new(Progress { stop: stop.clone(), ..Progress::default() });
+        let done = Arc::new(Progress::until(stop.clone()));
         let body = TaskBody {
             kind: kind.to_owned(),
             state: TaskState::Running,
             phase: "beginning".to_owned(),
             done: 0,
             detail: None,
+            exit_code: None,
         };
         *task = Some(Task { body: body.clone(), stop, done: Arc::clone(&done) });
         drop(task);
         let this = self.clone();
         tokio::spawn(async move {
             let outcome = tokio::spawn(work(this.clone(), done)).await;
-            this.end(kind, outcome.unwrap_or_else(|error| Err(in_one_line(&error))));
+            this.end(kind, outcome.unwrap_or_else(|error| Err(panicked(&error))));
         });
         Ok(body)
     }
 
-    fn end(&self, kind: &'static str, outcome: Result<String, String>) {
+    fn end(&self, kind: &'static str, outcome: Result<String, Failed>) {
+        let act = match outcome {
+            Ok(_) => Act::done(What::TaskDone),
+            Err(_) => Act::failed(What::TaskFailed),
+        };
+        self.audit.note(None, act.with_detail(&kind));
         let mut task = self.task.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(task) = task.as_mut() else { return };
         match outcome {
@@ -155,17 +165,18 @@ impl StoreUpkeep {
                 task.body.state = TaskState::Done;
                 task.body.detail = Some(detail);
             }
-            Err(cause) => {
+            Err(Failed { cause, exit_code }) => {
                 tracing::error!(kind, cause, "a task failed");
                 task.body.state = TaskState::Failed;
                 task.body.detail = Some(cause);
+                task.body.exit_code = Some(exit_code);
             }
         }
     }
 
-    async fn back_up(self, name: String, progress: Arc<Progress>) -> Result<String, String> {
+    async fn back_up(self, name: String, progress: Arc<Progress>) -> Result<String, Failed> {
         let directory = self.config.store.data_dir.join("backups");
-        store::make_private(&directory).map_err(|error| in_one_line(&error))?;
+        store::make_private(&directory).map_err(|error| not_made(&error))?;
         let path = directory.join(&name);
         let watching = Arc::clone(&progress);
         let store = self.store.current();
@@ -173,7 +184,7 @@ impl StoreUpkeep {
             watching.done.store(done, Ordering::Relaxed);
             !watching.stop.is_cancelled()
         });
-        backed_up.await.map_err(|error| in_one_line(&error))?;
+        backed_up.await?;
         Ok(path.display().to_string())
     }
 
@@ -182,18 +193,15 @@ impl StoreUpkeep {
         config: Config,
         to: Address,
         progress: Arc<Progress>,
-    ) -> Result<String, String> {
-        let say = |error: &dyn std::error::Error| in_one_line(error);
-        let from = store::configured(&self.config).map_err(|error| say(&error))?;
-        let ring = store::existing_ring(&self.config, &from).map_err(|error| say(&error))?;
-        let id = self.store.id();
-        let destination = store::open_destination(&config, &to, &ring, Some(id)).await;
-        let destination = destination.map_err(|error| say(&error))?;
-        let now = self.clock.now();
-        let mark = || store::mark_moved(&self.config, &from, &to, now);
+    ) -> Result<String, Failed> {
+        let from = store::configured(&self.config)?;
+        let ring = store::existing_ring(&self.config, &from)?;
+        let destination =
+            store::open_destination(&config, &to, &ring, Some(self.store.id())).await?;
+        let (source, now) = (self.store.current(), self.clock.now());
+        let mark = store::mark_moved(&source, &from, &to, now);
         let moved =
-            moving::move_live(&self.store, destination, &*self.clock, &*progress, mark).await;
-        let moved = moved.map_err(|error| say(&error))?;
+            moving::move_live(&self.store, destination, &*self.clock, &*progress, mark).await?;
         self.has_moved.store(true, Ordering::Release);
         Ok(told(&moved, &to))
     }
@@ -255,59 +263,18 @@ impl Upkeep for StoreUpkeep {
     }
 }
 
-impl Progress {
-    fn phase_name(&self) -> &'static str {
-        self.phase.lock().unwrap_or_else(PoisonError::into_inner).unwrap_or("copying")
-    }
-
-    /// From here on this is being done.
-    fn enter(&self, phase: &'static str) {
-        *self.phase.lock().unwrap_or_else(PoisonError::into_inner) = Some(phase);
-    }
-}
-
-impl Watch for Progress {
-    fn goes_on(&self, phase: Phase, done: u64) -> bool {
-        self.done.store(done, Ordering::Relaxed);
-        self.enter(match phase {
-            Phase::Copying => "copying, the old store serves",
-            Phase::CatchingUp => "catching up with what was written meanwhile",
-            Phase::Checking => "holding the stores against each other",
-            Phase::Switching => "switching",
-        });
-        !self.stop.is_cancelled()
-    }
-}
-
 impl std::fmt::Debug for StoreUpkeep {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("StoreUpkeep").field("store", &self.store).finish_non_exhaustive()
     }
 }
 
-fn told(moved: &Moved, to: &Address) -> String {
-    format!(
-        "{} records copied, {} devices brought up to date since, {} of them while writes waited \
-         for {} ms, {} unreadable records left behind; the server serves from {to}: put it into \
-         the settings before the next start",
-        moved.copied,
-        moved.caught_up,
-        moved.last,
-        moved.gate.as_millis(),
-        moved.left
-    )
+fn not_made(error: &std::io::Error) -> Failed {
+    Failed { cause: in_one_line(error), exit_code: exit_code::CANNOT_CREATE }
 }
 
-/// An error and its causes in one line.
-fn in_one_line(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
+fn panicked(error: &tokio::task::JoinError) -> Failed {
+    Failed { cause: in_one_line(error), exit_code: 1 }
 }
 
 fn key_id(text: &str) -> Result<KeyId, Refused> {

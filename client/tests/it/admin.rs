@@ -8,7 +8,7 @@ use crate::stub::{self, Stub, credential};
 async fn admin_calls_go_with_the_service_key_and_an_escaped_email() {
     let stats = json!({
         "devices": 3, "users": 2, "size_bytes": 1, "garbage_rows": 0, "unreadable": 0,
-        "refreshes_in_flight": 0, "refreshes_done": 5, "refreshes_failed": 0, "logins": 4,
+        "refreshes_in_flight": 0, "refreshes_done": 5, "refreshes_failed": 0, "logins": 4, "panics": 0,
     });
     let server = Stub::start(move |ask| {
         let answer = match ask.line.split([' ', '?']).take(2).collect::<Vec<_>>()[..] {

@@ -59,6 +59,14 @@ pub enum EventKind {
     Relabelled,
 }
 
+/// Sees what is done through one handle of the flow, where and when it is done; a listener hears of
+/// everything, later, and may lose some of it.
+pub trait Witness: Send + Sync + 'static {
+    /// Something happened to the session of `device`, which is one of `email`. The flow waits
+    /// until this returns.
+    fn saw(&self, device: DeviceId, email: &Email, kind: &EventKind);
+}
+
 /// Numbers events, keeps the latest, and hands them to listeners.
 #[derive(Debug)]
 pub struct Events {

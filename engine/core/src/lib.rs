@@ -32,7 +32,7 @@ pub use device::{
 };
 pub use email::{Email, InvalidEmail};
 pub use error::{Error, SharedCause};
-pub use event::{Event, EventKind, Heard, Origin};
+pub use event::{Event, EventKind, Heard, Origin, Witness};
 pub use issuer::{Grant, Issuer, IssuerError, Refusal, Renewal, Rotation};
 pub use keyring::KeyRing;
 pub use record::{

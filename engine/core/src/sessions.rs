@@ -20,7 +20,7 @@ use std::sync::{Arc, OnceLock};
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
-use crate::event::{Events, Heard, Subscription};
+use crate::event::{Events, Heard, Subscription, Witness};
 use crate::{Clock, EventKind, Issuer, Timestamp, TokenRecord, TokenStore};
 use breaker::Breaker;
 use flight::Flights;
@@ -60,6 +60,8 @@ pub use settings::Settings;
 /// ```
 pub struct Sessions<S, I> {
     inner: Arc<Inner<S, I>>,
+    /// Of what is done through this handle.
+    witness: Option<Arc<dyn Witness>>,
 }
 
 struct Inner<S, I> {
@@ -148,7 +150,14 @@ impl<S: TokenStore, I: Issuer> Sessions<S, I> {
             counters: Counters::default(),
             settings,
         };
-        Self { inner: Arc::new(inner) }
+        Self { inner: Arc::new(inner), witness: None }
+    }
+
+    /// A handle on the same flow whose doings `witness` sees, and nobody else but listeners. What
+    /// goes on behind a call that was made through it, such as a refresh, is seen as well.
+    #[must_use]
+    pub fn seen_by(&self, witness: Arc<dyn Witness>) -> Self {
+        Self { inner: Arc::clone(&self.inner), witness: Some(witness) }
     }
 
     /// The store under the flow.
@@ -201,13 +210,16 @@ impl<S: TokenStore, I: Issuer> Sessions<S, I> {
     }
 
     fn tell(&self, record: &TokenRecord, kind: EventKind) {
+        if let Some(witness) = &self.witness {
+            witness.saw(record.device_id, &record.email, &kind);
+        }
         self.inner.events.send(self.now(), &record.email, record.device_id, kind);
     }
 }
 
 impl<S, I> Clone for Sessions<S, I> {
     fn clone(&self) -> Self {
-        Self { inner: Arc::clone(&self.inner) }
+        Self { inner: Arc::clone(&self.inner), witness: self.witness.clone() }
     }
 }
 

@@ -239,6 +239,8 @@ pub struct StatsBody {
     pub refreshes_failed: u64,
     /// Logins since the start.
     pub logins: u64,
+    /// Requests that met a fault of the server itself, since the start.
+    pub panics: u64,
 }
 
 /// Long work that is ordered.
@@ -283,6 +285,9 @@ pub struct TaskBody {
     /// What came of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
+    /// If it failed: the exit code (sysexits.h) of a command that carries it out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<u8>,
 }
 
 /// How long work stands.

@@ -46,6 +46,8 @@ mod keys;
 mod leases;
 mod login;
 mod meta;
+mod moved;
+mod original;
 mod row;
 mod scripts;
 mod settings;

@@ -63,6 +63,17 @@ impl RedisStore {
         }
         let id = meta::open(&driver, &keys.meta(), &sealing, settings.store_id).await?;
         meta::check_durability(&driver).await;
+        Self::assemble(driver, keys, settings, sealing, id)
+    }
+
+    /// The store behind `driver`, as it was found.
+    pub(crate) fn assemble(
+        driver: Driver,
+        keys: Keys,
+        settings: Settings,
+        sealing: Sealing,
+        id: StoreId,
+    ) -> Result<Self, OpenError> {
         let (unreadable, purging) = (AtomicU64::new(0), tokio::sync::Mutex::new(None));
         let instance = StoreId::random().map_err(OpenError::Random)?.to_string();
         let answerable = settings.answerable;

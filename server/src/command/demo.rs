@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use tokenkeep_core::SystemClock;
+use tokenkeep_server::Audit;
 use tokenkeep_server::config::{Config, LogSettings, ProxySettings};
 use tokenkeep_server::demo::{Demo, DemoSettings};
 
@@ -58,8 +59,8 @@ async fn serve(arguments: &Arguments, data_dir: Option<PathBuf>) -> Result<(), F
         }
     };
     let config = config(&lives, auth_server, address, data_dir.clone());
-    let again = config.clone();
-    let server = Server::open(&config, Arc::new(move || Some(again.clone()))).await?;
+    let (again, audit) = (config.clone(), Audit::to_log(Arc::new(SystemClock::new())));
+    let server = Server::open(&config, Arc::new(move || Some(again.clone())), audit).await?;
     let stop = stop_signal()?;
     let demo = Demo::new(lives.clone(), Arc::new(SystemClock::new()));
     let granting =

@@ -1,16 +1,16 @@
-//! `tokenkeep restore`: brings a backup of the embedded store back.
+//! `tokenkeep restore`: brings a backup of the embedded store or of a SQLite store back.
 
+use std::ffi::OsString;
 use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow};
 use tempfile::TempDir;
-use tokenkeep::{Engine, OpenError, Options};
 use tokenkeep_core::{Clock as _, KeyRing, SystemClock, TokenStore as _};
-use tokenkeep_server::assembly;
 use tokenkeep_server::config::Config;
 use tokenkeep_server::moving;
-use tokenkeep_server::store::{self, Address};
+use tokenkeep_server::store::{self, Address, AnyStore, REDB_FILE};
 
 use super::{Failure, runtime};
 
@@ -22,113 +22,174 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(config: &Config, arguments: &Arguments) -> Result<(), Failure> {
     let address = store::configured(config)?;
-    let Address::Redb(directory) = &address else {
-        let other =
-            anyhow!("restore is for the embedded store: use export and import for {address}");
-        return Err(Failure::arguments(other));
-    };
-    store::refuse_moved(config, &address).map_err(store::StoreFailure::from)?;
+    let place = Place::of(&address)?;
+    store::refuse_moved(&address).map_err(store::StoreFailure::from)?;
     let ring = store::existing_ring(config, &address)?;
     runtime()?.block_on(async {
-        let (scratch, backup, records) = checked(config, &arguments.file, &ring).await?;
-        let data = directory.join(FILE);
-        if !data.exists() {
-            return put_in_place(backup, &scratch, directory, records, None).await;
+        let backup = Backup::read(config, &arguments.file, &place, &ring).await?;
+        if !place.data.exists() {
+            return backup.put_in_place(&place, None).await;
         }
-        let options = Options::new().key_ring(ring).store_id(backup.id());
-        match Engine::open(directory, options) {
-            Ok(newer) => bring_in(&backup, &newer).await,
-            Err(OpenError::Damaged { .. }) => {
+        let id = Some(backup.store.id());
+        match store::open_destination(config, &address, &ring, id).await {
+            Ok(newer) => backup.bring_into(&newer).await,
+            Err(failure) if failure.is_damage() => {
                 let at = SystemClock::new().now().as_unix_micros();
-                let aside = directory.join(format!("{FILE}.damaged-{at}"));
-                put_in_place(backup, &scratch, directory, records, Some(aside)).await
+                backup.put_in_place(&place, Some(at)).await
             }
-            Err(cause) => {
-                Err(store::StoreFailure::Open { directory: directory.display().to_string(), cause }
-                    .into())
-            }
+            Err(failure) => Err(failure.into()),
         }
     })
 }
 
-/// Opens a copy of the backup, and reads all of it: the backup itself is not touched.
-async fn checked(
-    config: &Config,
-    file: &Path,
-    ring: &KeyRing,
-) -> Result<(TempDir, Engine, u64), Failure> {
-    assembly::make_data_dir(&config.store).map_err(Failure::io)?;
-    let scratch = tempfile::Builder::new()
-        .prefix("restore-")
-        .tempdir_in(&config.store.data_dir)
-        .map_err(Failure::cannot_create)?;
-    if !file.is_file() {
-        return Err(Failure::no_input(anyhow!("there is no backup at {}", file.display())));
-    }
-    std::fs::copy(file, scratch.path().join(FILE))
-        .context("the backup cannot be read")
-        .map_err(Failure::io)?;
-    let options = Options::new().key_ring(ring.clone()).verify(true);
-    let backup = Engine::open(scratch.path(), options).map_err(|cause| {
-        store::StoreFailure::Open { directory: file.display().to_string(), cause }
-    })?;
-    let clock = SystemClock::new();
-    let read = moving::check(&backup, &backup, &clock, |_| {}).await?;
-    let unreadable = backup.stats(clock.now()).await?.unreadable;
-    if unreadable > 0 {
-        let damaged =
-            anyhow!("{unreadable} records of the backup cannot be read: take another one");
-        return Err(Failure::bad_data(damaged));
-    }
-    Ok((scratch, backup, read.total()))
+/// Where a store in files lies.
+struct Place {
+    address: Address,
+    directory: PathBuf,
+    data: PathBuf,
+    /// Locked by whoever has the store open.
+    lock: PathBuf,
+    /// What else belongs to the data file, by what its names end with.
+    suffixes: &'static [&'static str],
 }
 
-/// The newer store works: what it knows wins.
-async fn bring_in(backup: &Engine, newer: &Engine) -> Result<(), Failure> {
-    let clock = SystemClock::new();
-    let copied = moving::copy(backup, newer, &clock, async |_| Ok(()), |_| {}).await?;
-    newer.close().await?;
-    println!(
-        "{} records came back, {} were there, {} ended since and stay ended, {} expired",
-        copied.imported, copied.kept, copied.ended, copied.expired
-    );
-    Ok(())
-}
-
-/// There is no newer store that works: the backup takes its place.
-async fn put_in_place(
-    backup: Engine,
-    scratch: &TempDir,
-    directory: &Path,
-    records: u64,
-    aside: Option<PathBuf>,
-) -> Result<(), Failure> {
-    backup.close().await?;
-    drop(backup);
-    let mut lock = File::options();
-    lock.read(true).write(true).create(true).truncate(false);
-    let lock = lock.open(directory.join("lock")).map_err(Failure::io)?;
-    if lock.try_lock().is_err() {
-        return Err(Failure::unavailable(anyhow!("the store is in use: stop the server first")));
-    }
-    let data = directory.join(FILE);
-    let place = || -> std::io::Result<()> {
-        if let Some(aside) = &aside {
-            std::fs::rename(&data, aside)?;
+impl Place {
+    fn of(address: &Address) -> Result<Self, Failure> {
+        match address {
+            Address::Redb(directory) => Ok(Self {
+                address: address.clone(),
+                directory: directory.clone(),
+                data: directory.join(REDB_FILE),
+                lock: directory.join("lock"),
+                suffixes: &[],
+            }),
+            Address::Sqlite(file) => Ok(Self {
+                address: address.clone(),
+                directory: directory_of(file).to_owned(),
+                data: file.clone(),
+                lock: beside(file, ".lock"),
+                suffixes: &["-wal", "-shm", "-journal"],
+            }),
+            _ => Err(Failure::arguments(anyhow!(
+                "redis keeps backups of its own: bring its dump or its append-only files back \
+                 while it is stopped; what `tokenkeep export` wrote, `tokenkeep import` brings back"
+            ))),
         }
-        std::fs::rename(scratch.path().join(FILE), &data)?;
-        File::open(directory)?.sync_all()
-    };
-    place().context("the backup cannot be put in place").map_err(Failure::io)?;
-    if let Some(aside) = aside {
-        eprintln!("The damaged file is kept as {}.", aside.display());
     }
-    eprintln!(
-        "warning: no newer store could be read: sessions that ended after the backup live again"
-    );
-    println!("{records} records are back");
-    Ok(())
+
+    /// The same kind of store, in `directory`.
+    fn within(&self, directory: &Path) -> (Address, PathBuf) {
+        match &self.address {
+            Address::Redb(_) => (Address::Redb(directory.to_owned()), directory.join(REDB_FILE)),
+            _ => {
+                let file = directory.join("tokens.sqlite");
+                (Address::Sqlite(file.clone()), file)
+            }
+        }
+    }
+
+    /// Puts `file` where the data file is, and that one aside, if it is there.
+    fn replace(&self, file: &Path, aside: Option<&Path>) -> io::Result<()> {
+        if let Some(aside) = aside {
+            for suffix in self.suffixes {
+                // What belongs to the damaged file must not be taken for the other one's.
+                match std::fs::rename(beside(&self.data, suffix), beside(aside, suffix)) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                    _ => {}
+                }
+            }
+            std::fs::rename(&self.data, aside)?;
+        }
+        std::fs::rename(file, &self.data)?;
+        File::open(&self.directory)?.sync_all()
+    }
 }
 
-/// The data file of the embedded store.
-const FILE: &str = "tokens.redb";
+/// A backup that can be read from its first record to its last.
+struct Backup {
+    /// Where a copy of it lies: the backup itself is not touched.
+    _scratch: TempDir,
+    file: PathBuf,
+    store: AnyStore,
+    records: u64,
+}
+
+impl Backup {
+    async fn read(
+        config: &Config,
+        file: &Path,
+        place: &Place,
+        ring: &KeyRing,
+    ) -> Result<Self, Failure> {
+        tokenkeep_server::assembly::make_data_dir(&config.store).map_err(Failure::io)?;
+        if !file.is_file() {
+            return Err(Failure::no_input(anyhow!("there is no backup at {}", file.display())));
+        }
+        // In the directory of the data file: from there it is renamed.
+        let scratch = tempfile::Builder::new()
+            .prefix("restore-")
+            .tempdir_in(&place.directory)
+            .map_err(Failure::cannot_create)?;
+        let (address, copy) = place.within(scratch.path());
+        std::fs::copy(file, &copy).context("the backup cannot be copied").map_err(Failure::io)?;
+        let store = store::open_backup(config, &address, ring).await;
+        let store = store.map_err(|failure| failure.naming(file))?;
+        let clock = SystemClock::new();
+        let read = moving::check(&store, &store, &clock, |_| {}).await?;
+        let unreadable = store.stats(clock.now()).await?.unreadable;
+        if unreadable > 0 {
+            let damaged =
+                anyhow!("{unreadable} records of the backup cannot be read: take another one");
+            return Err(Failure::bad_data(damaged));
+        }
+        Ok(Self { _scratch: scratch, file: copy, store, records: read.total() })
+    }
+
+    /// The newer store works: what it knows wins.
+    async fn bring_into(self, newer: &AnyStore) -> Result<(), Failure> {
+        let clock = SystemClock::new();
+        let copied = moving::copy(&self.store, newer, &clock, async |_| Ok(()), |_| {}).await?;
+        newer.close().await?;
+        println!(
+            "{} records came back, {} were there, {} ended since and stay ended, {} expired",
+            copied.imported, copied.kept, copied.ended, copied.expired
+        );
+        Ok(())
+    }
+
+    /// There is no newer store that works: the backup takes its place. What is damaged is kept,
+    /// under a name with the instant `aside`.
+    async fn put_in_place(self, place: &Place, aside: Option<i64>) -> Result<(), Failure> {
+        self.store.close().await?;
+        let mut lock = File::options();
+        lock.read(true).write(true).create(true).truncate(false);
+        let lock = lock.open(&place.lock).map_err(Failure::io)?;
+        if lock.try_lock().is_err() {
+            return Err(Failure::unavailable(anyhow!(
+                "the store is in use: stop the server first"
+            )));
+        }
+        let aside = aside.map(|at| beside(&place.data, &format!(".damaged-{at}")));
+        let placed = place.replace(&self.file, aside.as_deref());
+        placed.context("the backup cannot be put in place").map_err(Failure::io)?;
+        if let Some(aside) = aside {
+            eprintln!("The damaged file is kept as {}.", aside.display());
+        }
+        eprintln!(
+            "warning: no newer store could be read: sessions that ended after the backup live again"
+        );
+        println!("{} records are back", self.records);
+        Ok(())
+    }
+}
+
+/// The file whose name is that of `path` and `suffix`.
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(suffix);
+    name.into()
+}
+
+fn directory_of(file: &Path) -> &Path {
+    file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}

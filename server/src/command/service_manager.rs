@@ -13,7 +13,7 @@ pub(crate) fn ready() {
 pub(crate) fn reloading() {
     // systemd wants to know when it began.
     let now = NotifyState::monotonic_usec_now();
-    let states = [NotifyState::Reloading, NotifyState::Status("reading the certificate again")];
+    let states = [NotifyState::Reloading, NotifyState::Status("reading files again")];
     tell(&states.into_iter().chain(now).collect::<Vec<_>>());
 }
 

@@ -34,6 +34,7 @@ async fn counts(config: &Config, target: &Target) -> Result<Vec<(&'static str, u
             ("refreshes since the start", stats.refreshes_done),
             ("refreshes that failed", stats.refreshes_failed),
             ("refreshes under way", stats.refreshes_in_flight),
+            ("faults of the server", stats.panics),
         ]);
     }
     let store = assembly::open_store(config).await?;

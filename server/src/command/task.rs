@@ -22,7 +22,8 @@ pub(crate) async fn carry_out(
             TaskState::Done => return Ok(task.detail.unwrap_or_default()),
             TaskState::Failed => {
                 let cause = task.detail.unwrap_or_default();
-                return Err(Failure::unavailable(anyhow!("the {} failed: {cause}", task.kind)));
+                let cause = anyhow!("the {} failed: {cause}", task.kind);
+                return Err(Failure::of_task(task.exit_code, cause));
             }
         }
         bar.set_position(task.done);

@@ -1,5 +1,6 @@
 //! Bounds of the settings, and the combinations that are refused.
 
+use std::path::Path;
 use std::time::Duration;
 
 use reqwest::Url;
@@ -29,6 +30,7 @@ pub(super) fn check(config: &Config) -> Checked {
     auth_server(config)?;
     lifetimes(config)?;
     store_and_session(config)?;
+    audit(config)?;
     gateway(config)?;
     config.proxy.iter().try_for_each(proxy)?;
     let prefixes: Vec<&str> = config.proxy.iter().map(|proxy| proxy.prefix.as_str()).collect();
@@ -293,6 +295,24 @@ fn store_and_session(config: &Config) -> Checked {
         session.idle.is_some_and(|limit| limit < session.touch_interval * 2),
         "session.idle",
         "at least twice session.touch_interval is expected, or \"off\"",
+    )
+}
+
+fn audit(config: &Config) -> Checked {
+    const FILE: &str = "audit.file";
+    let Some(file) = &config.audit.file else { return Ok(()) };
+    refuse(
+        file.file_name().is_none() || file.is_dir(),
+        FILE,
+        "a file like \"/var/log/tokenkeep/audit.jsonl\" is expected, or \"off\"",
+    )?;
+    let directory = file.parent().filter(|parent| !parent.as_os_str().is_empty());
+    // The data directory is made at the start.
+    let is_there = |directory: &Path| directory == config.store.data_dir || directory.is_dir();
+    refuse(
+        directory.is_some_and(|directory| !is_there(directory)),
+        FILE,
+        "its directory is not there",
     )
 }
 

@@ -1,17 +1,14 @@
 //! Moves the sessions of a running server to another store, and lets that one take over.
 
+mod bringing;
+
 use std::collections::HashSet;
-use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
-use tokenkeep_core::{
-    Clock, DeviceId, EndReason, ImportOutcome, Lookup, StoreError, TokenRecord, TokenStore,
-};
+use futures_util::future::BoxFuture;
+use tokenkeep_core::{Clock, DeviceId, StoreError, TokenStore};
 
-use super::check::is_same;
-use super::switch::{Dirty, Switchable};
-use super::{IN_FLIGHT, PAGE};
+use super::switch::{Dirty, Shut, Switchable};
 
 /// Why a move did not come about: the source is in charge as before.
 #[derive(Debug, thiserror::Error)]
@@ -40,11 +37,14 @@ pub enum LiveError {
     TooSlow,
     /// The source could not be marked as moved.
     #[error("the source cannot be marked as moved")]
-    Mark(#[source] std::io::Error),
+    Mark(#[source] MarkFailure),
     /// It was called off.
     #[error("the move was called off")]
     CalledOff,
 }
+
+/// Why a store could not be marked as moved.
+pub type MarkFailure = Box<dyn std::error::Error + Send + Sync>;
 
 /// How far a move is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,8 +61,11 @@ pub enum Phase {
 
 /// Hears how far a move is, and can call it off.
 pub trait Watch: Send + Sync {
-    /// `done` devices of this phase; false calls the move off.
-    fn goes_on(&self, phase: Phase, done: u64) -> bool;
+    /// `done` devices of this phase.
+    fn is_at(&self, phase: Phase, done: u64);
+
+    /// Done when the move is called off; nobody asks any more once it is switching.
+    fn called_off(&self) -> BoxFuture<'_, ()>;
 }
 
 /// What a move has done.
@@ -95,7 +98,7 @@ pub async fn move_live<S: TokenStore>(
     to: S,
     clock: &dyn Clock,
     watch: &dyn Watch,
-    mark: impl FnOnce() -> std::io::Result<()>,
+    mark: impl Future<Output = Result<(), MarkFailure>>,
 ) -> Result<Moved, LiveError> {
     if to.id() != store.id() {
         return Err(LiveError::OtherStore);
@@ -118,10 +121,10 @@ pub async fn move_live<S: TokenStore>(
         intents: HashSet::new(),
         figures: Moved::default(),
     };
-    moving.copy().await?;
-    moving.catch_up().await?;
-    moving.compare().await?;
-    moving.catch_up().await?;
+    tokio::select! {
+        prepared = moving.prepare() => prepared?,
+        () = watch.called_off() => return Err(LiveError::CalledOff),
+    }
     moving.switch(mark).await?;
     Ok(moving.figures)
 }
@@ -145,172 +148,78 @@ struct Moving<'a, S> {
     figures: Moved,
 }
 
-/// What became of bringing a device up to date.
-enum Brought {
-    Done { has_intent: bool },
-    Unreadable,
-}
-
 impl<S: TokenStore> Moving<'_, S> {
-    fn goes_on(&self, phase: Phase, done: u64) -> Result<(), LiveError> {
-        if self.watch.goes_on(phase, done) { Ok(()) } else { Err(LiveError::CalledOff) }
+    /// Everything that can be done while the source serves.
+    async fn prepare(&mut self) -> Result<(), LiveError> {
+        self.copy().await?;
+        self.catch_up().await?;
+        self.compare().await?;
+        self.catch_up().await
     }
 
-    /// Copies everything, without intents.
-    async fn copy(&mut self) -> Result<(), LiveError> {
-        let mut after = None;
-        loop {
-            self.goes_on(Phase::Copying, self.figures.copied)?;
-            let page = self.from.scan(after, PAGE, self.clock.now()).await;
-            let page = page.map_err(LiveError::Source)?;
-            let with_intent = page.records.iter().filter(|record| record.refresh_intent.is_some());
-            self.intents.extend(with_intent.map(|record| record.device_id));
-            let count = u64::try_from(page.records.len()).unwrap_or(0);
-            let imports = page.records.into_iter().map(|record| self.import(record, false));
-            stream::iter(imports).buffer_unordered(IN_FLIGHT).try_collect::<()>().await?;
-            self.figures.copied += count;
-            after = page.next;
-            if after.is_none() {
-                return Ok(());
-            }
-        }
-    }
-
-    /// Brings over what was written since, until little is left.
+    /// Brings over what was written since, until that takes no longer than writes may wait for it.
     async fn catch_up(&mut self) -> Result<(), LiveError> {
         for _ in 0..ROUNDS {
-            self.goes_on(Phase::CatchingUp, self.figures.caught_up)?;
+            self.watch.is_at(Phase::CatchingUp, self.figures.caught_up);
+            let began = self.clock.monotonic();
             let dirty = self.store.take_dirty();
-            let few = dirty.len() <= FEW;
             self.figures.caught_up += self.bring_all(dirty, false).await?;
-            if few {
+            if self.clock.monotonic().saturating_sub(began) <= QUICK {
                 break;
             }
         }
         Ok(())
-    }
-
-    /// Holds the stores against each other, both ways; what differs is brought over once more.
-    async fn compare(&self) -> Result<(), LiveError> {
-        let mut compared = 0;
-        let mut after = None;
-        loop {
-            let page = self.from.scan(after, PAGE, self.clock.now()).await;
-            let page = page.map_err(LiveError::Source)?;
-            compared += page.records.len();
-            for record in page.records {
-                let there = self.to.get(record.device_id, self.clock.now()).await;
-                let there = there.map_err(LiveError::Destination)?.live();
-                if !there.is_some_and(|there| is_same(&record, &there)) {
-                    self.store.mark(record.device_id);
-                }
-            }
-            self.goes_on(Phase::Checking, u64::try_from(compared).unwrap_or(u64::MAX))?;
-            after = page.next;
-            if after.is_none() {
-                break;
-            }
-        }
-        loop {
-            let page = self.to.scan(after, PAGE, self.clock.now()).await;
-            let page = page.map_err(LiveError::Destination)?;
-            for record in page.records {
-                match self.from.get(record.device_id, self.clock.now()).await {
-                    Ok(Lookup::Live(_)) => {}
-                    _ => self.store.mark(record.device_id),
-                }
-            }
-            after = page.next;
-            if after.is_none() {
-                return Ok(());
-            }
-        }
     }
 
     /// The last part, while no write is under way.
     async fn switch(
         &mut self,
-        mark: impl FnOnce() -> std::io::Result<()>,
+        mark: impl Future<Output = Result<(), MarkFailure>>,
     ) -> Result<(), LiveError> {
-        self.goes_on(Phase::Switching, self.figures.caught_up)?;
-        let started = self.clock.monotonic();
-        let shut = tokio::time::timeout(PATIENCE, self.store.shut()).await;
-        let shut = shut.map_err(|_| LiveError::TooSlow)?;
-        let last = tokio::time::timeout(PATIENCE, self.bring_last()).await;
-        self.figures.last = last.map_err(|_| LiveError::TooSlow)??;
+        let (shut, started) = self.shut_when_little_is_left().await?;
+        // The intents come last: until here the destination can be taken for one that never was.
+        let devices = std::mem::take(&mut self.intents);
+        let with_intent = Dirty { devices, ..Dirty::default() };
+        let last = tokio::time::timeout(PATIENCE, self.bring_all(with_intent, true)).await;
+        self.figures.last += last.map_err(|_| LiveError::TooSlow)??;
         self.figures.caught_up += self.figures.last;
-        mark().map_err(LiveError::Mark)?;
+        mark.await.map_err(LiveError::Mark)?;
         shut.switch(self.to.clone());
         self.figures.gate = self.clock.monotonic().saturating_sub(started);
         Ok(())
     }
 
-    async fn bring_last(&mut self) -> Result<u64, LiveError> {
-        let dirty = self.store.take_dirty();
-        let brought = self.bring_all(dirty, false).await?;
-        // The intents come last: until here the destination can be taken for one that never was.
-        let devices = std::mem::take(&mut self.intents);
-        let with_intent = Dirty { devices, ..Dirty::default() };
-        Ok(brought + self.bring_all(with_intent, true).await?)
-    }
-
-    /// Brings everything that was touched up to date.
-    async fn bring_all(&mut self, dirty: Dirty, with_intents: bool) -> Result<u64, LiveError> {
-        let mut devices = dirty.devices;
-        for email in &dirty.emails {
-            let now = self.clock.now();
-            let here = self.from.devices_of(email, now).await.map_err(LiveError::Source)?;
-            let there = self.to.devices_of(email, now).await.map_err(LiveError::Destination)?;
-            devices.extend(here.iter().chain(&there).map(|record| record.device_id));
-        }
-        let count = u64::try_from(devices.len()).unwrap_or(u64::MAX);
-        let bringing = devices.into_iter().map(async |device| {
-            let brought = self.bring(device, with_intents).await?;
-            Ok::<_, LiveError>((device, brought))
-        });
-        let brought: Vec<_> =
-            stream::iter(bringing).buffer_unordered(IN_FLIGHT).try_collect().await?;
-        for (device, brought) in brought {
-            match brought {
-                Brought::Done { has_intent: true } => drop(self.intents.insert(device)),
-                Brought::Done { has_intent: false } => {}
-                Brought::Unreadable => self.figures.left += 1,
+    /// Lets writes wait and brings over what they have left, but for the intents; tells since when
+    /// they wait. If that takes too long, they go on for a while, and it is tried again.
+    async fn shut_when_little_is_left(&mut self) -> Result<(Shut<S>, Duration), LiveError> {
+        for _ in 0..TRIES {
+            self.watch.is_at(Phase::Switching, self.figures.caught_up);
+            let started = self.clock.monotonic();
+            let Ok(shut) = tokio::time::timeout(PATIENCE, self.store.shut()).await else {
+                continue;
+            };
+            let dirty = self.store.take_dirty();
+            let touched = dirty.clone();
+            match tokio::time::timeout(PATIENCE, self.bring_all(dirty, false)).await {
+                Ok(last) => {
+                    self.figures.last = last?;
+                    return Ok((shut, started));
+                }
+                Err(_) => self.store.mark_again(touched),
             }
+            drop(shut);
+            self.catch_up().await?;
         }
-        Ok(count)
-    }
-
-    /// Makes the destination say of `device` what the source says.
-    async fn bring(&self, device: DeviceId, with_intent: bool) -> Result<Brought, LiveError> {
-        let reason = match self.from.get(device, self.clock.now()).await {
-            Ok(Lookup::Live(record)) => {
-                let has_intent = record.refresh_intent.is_some();
-                self.import(record, with_intent).await?;
-                return Ok(Brought::Done { has_intent });
-            }
-            Ok(Lookup::Ended(ended)) => ended.reason,
-            Ok(Lookup::Absent) => EndReason::Expired,
-            Err(StoreError::Unreadable { .. }) => return Ok(Brought::Unreadable),
-            Err(error) => return Err(LiveError::Source(error)),
-        };
-        let removed = self.to.remove(device, None, reason, self.clock.now()).await;
-        removed.map_err(LiveError::Destination)?;
-        Ok(Brought::Done { has_intent: false })
-    }
-
-    async fn import(&self, record: Arc<TokenRecord>, with_intent: bool) -> Result<(), LiveError> {
-        let mut record = Arc::unwrap_or_clone(record);
-        record.refresh_intent = record.refresh_intent.filter(|_| with_intent);
-        match self.to.import(record, self.clock.now()).await.map_err(LiveError::Destination)? {
-            ImportOutcome::Ended => Err(LiveError::Disturbed),
-            ImportOutcome::Imported | ImportOutcome::Kept | ImportOutcome::Expired => Ok(()),
-        }
+        Err(LiveError::TooSlow)
     }
 }
 
 /// Rounds in which what was written is brought over before writes wait for the rest.
 const ROUNDS: usize = 50;
-/// So little that writes may wait for it.
-const FEW: usize = 200;
-/// How long writes wait at the most, twice.
+/// What was written last is brought over in so little time that writes may wait for it.
+const QUICK: Duration = Duration::from_millis(500);
+/// How often writes are let wait.
+const TRIES: usize = 5;
+/// How long writes wait at the most for each of what they wait for: writes before them, the last of
+/// the devices, and the intents.
 const PATIENCE: Duration = Duration::from_secs(3);

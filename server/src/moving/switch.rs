@@ -1,16 +1,13 @@
 //! A store that can be exchanged for another one while it is used.
 
+mod port;
+
 use std::collections::HashSet;
 use std::fmt;
-use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use tokenkeep_core::{
-    Cursor, DeviceId, Email, EndReason, HolderId, ImportOutcome, Insert, InsertOutcome,
-    LeaseOutcome, Lookup, Page, Release, RemoveOutcome, ReplaceOutcome, StoreError, StoreId,
-    StoreStats, Timestamp, TokenRecord, TokenStore, Tokens, Version,
-};
-use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard};
+use tokenkeep_core::{DeviceId, Email, StoreError, StoreId, Timestamp, TokenStore};
+use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, watch};
 
 /// A store that can be exchanged for another one of the same id, without anybody noticing.
 ///
@@ -23,23 +20,36 @@ pub struct Switchable<S> {
 
 struct Inner<S> {
     id: StoreId,
-    current: RwLock<S>,
+    current: RwLock<InCharge<S>>,
+    /// Tells the number of the store in charge.
+    changes: watch::Sender<u64>,
     gate: Arc<tokio::sync::RwLock<()>>,
     /// What was written since a move began; absent while there is none.
     dirty: Mutex<Option<Dirty>>,
 }
 
+/// The store in charge.
+#[derive(Clone, Debug)]
+struct InCharge<S> {
+    store: S,
+    /// The how-manieth it is.
+    number: u64,
+    /// Others took the sessions elsewhere.
+    gone: Option<Gone>,
+}
+
+/// Others took the sessions elsewhere: what is here is stale.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("the sessions were moved to {to}: start this server with the settings of that store")]
+struct Gone {
+    to: Arc<str>,
+}
+
 /// What writes have touched.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Dirty {
     pub(super) devices: HashSet<DeviceId>,
     pub(super) emails: HashSet<Email>,
-}
-
-impl Dirty {
-    pub(super) fn len(&self) -> usize {
-        self.devices.len() + self.emails.len()
-    }
 }
 
 /// What a write touches: a device, or any device of an email.
@@ -60,7 +70,8 @@ impl<S: TokenStore> Switchable<S> {
     pub fn new(store: S) -> Self {
         let inner = Inner {
             id: store.id(),
-            current: RwLock::new(store),
+            current: RwLock::new(InCharge { store, number: 0, gone: None }),
+            changes: watch::Sender::new(0),
             gate: Arc::default(),
             dirty: Mutex::new(None),
         };
@@ -70,7 +81,41 @@ impl<S: TokenStore> Switchable<S> {
     /// The store in charge.
     #[must_use]
     pub fn current(&self) -> S {
-        self.inner.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.inner.current().store.clone()
+    }
+
+    /// The store in charge and its number, by which [`give_away`](Self::give_away) knows it.
+    #[must_use]
+    pub fn numbered(&self) -> (u64, S) {
+        let current = self.inner.current();
+        (current.number, current.store.clone())
+    }
+
+    /// Tells whenever another store is put in charge.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.inner.changes.subscribe()
+    }
+
+    /// Refuses everything from here on, because others took the sessions of store `number` to
+    /// `to`; false if that store is not in charge any more.
+    pub async fn give_away(&self, number: u64, to: &str) -> bool {
+        // Whoever moves them from here marks the store, and then puts the other one in charge.
+        let _pass = Arc::clone(&self.inner.gate).read_owned().await;
+        let mut current = self.inner.current.write().unwrap_or_else(PoisonError::into_inner);
+        if current.number == number {
+            current.gone = Some(Gone { to: to.into() });
+        }
+        current.number == number
+    }
+
+    /// The store in charge, unless its sessions are elsewhere.
+    fn in_charge(&self) -> Result<S, StoreError> {
+        let current = self.inner.current();
+        match &current.gone {
+            Some(gone) => Err(StoreError::unavailable(gone.clone())),
+            None => Ok(current.store.clone()),
+        }
     }
 
     /// Lets every write note what it touches, from here on; false if a move is under way.
@@ -103,6 +148,14 @@ impl<S: TokenStore> Switchable<S> {
         self.inner.mark(&Touched::Device(device));
     }
 
+    /// Notes what was touched once more.
+    pub(super) fn mark_again(&self, touched: Dirty) {
+        if let Some(dirty) = self.inner.dirty().as_mut() {
+            dirty.devices.extend(touched.devices);
+            dirty.emails.extend(touched.emails);
+        }
+    }
+
     /// Writes note nothing any more.
     pub(super) fn give_up(&self) {
         *self.inner.dirty() = None;
@@ -124,7 +177,7 @@ impl<S: TokenStore> Switchable<S> {
         F: Future<Output = Result<T, StoreError>> + Send + 'static,
     {
         let pass = Arc::clone(&self.inner.gate).read_owned().await;
-        let store = self.current();
+        let store = self.in_charge()?;
         let touched = touched.filter(|_| self.inner.dirty().is_some());
         let Some(touched) = touched else { return work(store).await };
         self.inner.mark(&touched);
@@ -142,14 +195,21 @@ impl<S: TokenStore> Switchable<S> {
 impl<S: TokenStore> Shut<S> {
     /// Puts `store` in charge.
     pub(super) fn switch(&self, store: S) {
-        let mut current = self.store.inner.current.write().unwrap_or_else(PoisonError::into_inner);
-        *current = store;
+        let inner = &self.store.inner;
+        let mut current = inner.current.write().unwrap_or_else(PoisonError::into_inner);
+        let number = current.number + 1;
+        *current = InCharge { store, number, gone: None };
         drop(current);
         self.store.give_up();
+        inner.changes.send_replace(number);
     }
 }
 
 impl<S> Inner<S> {
+    fn current(&self) -> std::sync::RwLockReadGuard<'_, InCharge<S>> {
+        self.current.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn dirty(&self) -> std::sync::MutexGuard<'_, Option<Dirty>> {
         self.dirty.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -186,138 +246,5 @@ impl<S> Clone for Switchable<S> {
 impl<S: fmt::Debug> fmt::Debug for Switchable<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Switchable").field(&self.inner.current).finish()
-    }
-}
-
-impl<S: TokenStore> TokenStore for Switchable<S> {
-    fn id(&self) -> StoreId {
-        self.inner.id
-    }
-
-    async fn get(&self, device: DeviceId, now: Timestamp) -> Result<Lookup, StoreError> {
-        self.current().get(device, now).await
-    }
-
-    async fn insert(&self, insert: Insert, now: Timestamp) -> Result<InsertOutcome, StoreError> {
-        // It may displace others of its user.
-        let touched = Touched::Email(insert.record.email.clone());
-        self.write(Some(touched), async move |store: S| store.insert(insert, now).await).await
-    }
-
-    async fn replace(
-        &self,
-        expected: Version,
-        record: TokenRecord,
-        tokens: Tokens,
-        now: Timestamp,
-    ) -> Result<ReplaceOutcome, StoreError> {
-        let touched = Touched::Device(record.device_id);
-        let work = async move |store: S| store.replace(expected, record, tokens, now).await;
-        self.write(Some(touched), work).await
-    }
-
-    async fn remove(
-        &self,
-        device: DeviceId,
-        expected: Option<Version>,
-        reason: EndReason,
-        now: Timestamp,
-    ) -> Result<RemoveOutcome, StoreError> {
-        let work = async move |store: S| store.remove(device, expected, reason, now).await;
-        self.write(Some(Touched::Device(device)), work).await
-    }
-
-    async fn devices_of(
-        &self,
-        email: &Email,
-        now: Timestamp,
-    ) -> Result<Vec<Arc<TokenRecord>>, StoreError> {
-        self.current().devices_of(email, now).await
-    }
-
-    async fn remove_all_of(
-        &self,
-        email: &Email,
-        except: Option<DeviceId>,
-        reason: EndReason,
-        now: Timestamp,
-    ) -> Result<Vec<Arc<TokenRecord>>, StoreError> {
-        let touched = Touched::Email(email.clone());
-        let email = email.clone();
-        let work = async move |store: S| store.remove_all_of(&email, except, reason, now).await;
-        self.write(Some(touched), work).await
-    }
-
-    async fn import(
-        &self,
-        record: TokenRecord,
-        now: Timestamp,
-    ) -> Result<ImportOutcome, StoreError> {
-        let touched = Touched::Device(record.device_id);
-        self.write(Some(touched), async move |store: S| store.import(record, now).await).await
-    }
-
-    async fn touch(&self, device: DeviceId, now: Timestamp) -> Result<(), StoreError> {
-        let touched = Touched::Device(device);
-        self.write(Some(touched), async move |store: S| store.touch(device, now).await).await
-    }
-
-    async fn lease(
-        &self,
-        device: DeviceId,
-        expected: Version,
-        holder: HolderId,
-        until: Timestamp,
-        now: Timestamp,
-    ) -> Result<LeaseOutcome, StoreError> {
-        let work = async move |store: S| store.lease(device, expected, holder, until, now).await;
-        self.write(Some(Touched::Device(device)), work).await
-    }
-
-    async fn extend_lease(
-        &self,
-        device: DeviceId,
-        holder: HolderId,
-        until: Timestamp,
-        now: Timestamp,
-    ) -> Result<bool, StoreError> {
-        let work = async move |store: S| store.extend_lease(device, holder, until, now).await;
-        self.write(Some(Touched::Device(device)), work).await
-    }
-
-    async fn release(
-        &self,
-        device: DeviceId,
-        holder: HolderId,
-        release: Release,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        let work = async move |store: S| store.release(device, holder, release, now).await;
-        self.write(Some(Touched::Device(device)), work).await
-    }
-
-    async fn open_intents(&self, now: Timestamp) -> Result<Vec<DeviceId>, StoreError> {
-        self.current().open_intents(now).await
-    }
-
-    async fn purge_expired(&self, limit: usize, now: Timestamp) -> Result<usize, StoreError> {
-        self.write(None, async move |store: S| store.purge_expired(limit, now).await).await
-    }
-
-    async fn scan(
-        &self,
-        after: Option<Cursor>,
-        limit: NonZeroUsize,
-        now: Timestamp,
-    ) -> Result<Page, StoreError> {
-        self.current().scan(after, limit, now).await
-    }
-
-    async fn stats(&self, now: Timestamp) -> Result<StoreStats, StoreError> {
-        self.current().stats(now).await
-    }
-
-    async fn check_writable(&self) -> Result<(), StoreError> {
-        self.current().check_writable().await
     }
 }

@@ -1,6 +1,7 @@
 //! What services may see and end across users.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use http::StatusCode;
 use serde::Deserialize;
@@ -8,6 +9,7 @@ use tokenkeep_core::wire::{DeviceBody, DevicesBody, EndedBody, StatsBody};
 use tokenkeep_core::{Email, Error, Issuer, TokenStore};
 
 use crate::app::App;
+use crate::audit::{Act, What};
 use crate::body;
 use crate::caller::Caller;
 use crate::failure::Failure;
@@ -27,8 +29,10 @@ pub(super) async fn devices<S: TokenStore, I: Issuer>(
     app: Arc<App<S, I>>,
     caller: Arc<Caller>,
 ) -> Answer {
-    service_access::check(&*app.keys, &caller.headers, Scope::AdminRead)?;
-    let records = app.sessions.devices_of(&email(&caller)?).await.map_err(Failure::Flow)?;
+    let asker = service_access::check(&*app.keys, &caller, Scope::AdminRead)?;
+    let email = email(&caller)?;
+    let records = app.sessions.devices_of(&email).await.map_err(Failure::Flow)?;
+    asker.note(Act::done(What::AdminDevicesListed).of(email));
     let devices = records.iter().map(|record| DeviceBody::new(record, None)).collect();
     reply::json(StatusCode::OK, &DevicesBody { devices })
 }
@@ -38,9 +42,15 @@ pub(super) async fn end<S: TokenStore, I: Issuer>(
     app: Arc<App<S, I>>,
     caller: Arc<Caller>,
 ) -> Answer {
-    service_access::check(&*app.keys, &caller.headers, Scope::AdminWrite)?;
-    let ended = app.sessions.end_all_of(&email(&caller)?).await.map_err(Failure::Flow)?;
-    tracing::info!(ended, "a service ended the devices of a user");
+    let asker = service_access::check(&*app.keys, &caller, Scope::AdminWrite)?;
+    let email = email(&caller)?;
+    let ended = app.sessions_for(&asker).end_all_of(&email).await.map_err(Failure::Flow);
+    let act = match &ended {
+        Ok(ended) => Act::done(What::AdminSessionsEnded).with_detail(ended),
+        Err(failure) => Act::not_done(What::AdminSessionsEnded, failure),
+    };
+    asker.note(act.of(email));
+    let ended = ended?;
     reply::json(StatusCode::OK, &EndedBody { ended })
 }
 
@@ -49,7 +59,7 @@ pub(super) async fn stats<S: TokenStore, I: Issuer>(
     app: Arc<App<S, I>>,
     caller: Arc<Caller>,
 ) -> Answer {
-    service_access::check(&*app.keys, &caller.headers, Scope::AdminRead)?;
+    service_access::check(&*app.keys, &caller, Scope::AdminRead)?;
     let counted = app.sessions.store().stats(app.sessions.now()).await;
     let store = counted.map_err(|error| Failure::Flow(error.into()))?;
     let flow = app.sessions.stats();
@@ -63,6 +73,7 @@ pub(super) async fn stats<S: TokenStore, I: Issuer>(
         refreshes_done: flow.refreshes_done,
         refreshes_failed: flow.refreshes_failed,
         logins: flow.logins,
+        panics: app.panics.load(Ordering::Relaxed),
     };
     reply::json(StatusCode::OK, &body)
 }

@@ -85,7 +85,7 @@ pub(crate) fn authorization(record: &TokenRecord) -> Result<HeaderValue, Failure
 }
 
 pub(super) async fn allow<S: TokenStore, I: Issuer>(app: &App<S, I>, caller: &Caller) -> Answer {
-    let resumed = app.sessions.resume(caller.credential()?).await;
+    let resumed = app.sessions_for(&caller.asker).resume(caller.credential()?).await;
     let session = resumed.map_err(|error| caller.failed(error))?;
     let record = session.record();
     let mut response = Response::default();

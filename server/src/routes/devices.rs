@@ -41,7 +41,7 @@ pub(super) async fn label<S: TokenStore, I: Issuer>(
         Failure::BadRequest("a label is 1 to 64 characters without control characters")
     })?;
     let device = device(&app, &caller, &id).await?;
-    let labelled = app.sessions.label_device(credential, device, label).await;
+    let labelled = app.sessions_for(&caller.asker).label_device(credential, device, label).await;
     let (record, asking) = labelled.map_err(|error| caller.failed(error))?;
     reply::json(StatusCode::OK, &DeviceBody::new(&record, Some(&asking)))
 }
@@ -54,7 +54,7 @@ pub(super) async fn end<S: TokenStore, I: Issuer>(
 ) -> Answer {
     let credential = caller.credential()?;
     let device = device(&app, &caller, &id).await?;
-    let ended = app.sessions.end_device(credential, device).await;
+    let ended = app.sessions_for(&caller.asker).end_device(credential, device).await;
     ended.map_err(|error| caller.failed(error))?;
     let mut answer = reply::empty(StatusCode::NO_CONTENT);
     if device == credential.device_id() {
@@ -84,7 +84,7 @@ pub(super) async fn end_all<S: TokenStore, I: Issuer>(
     let credential = caller.credential()?;
     let EndAll { except } = body::query(&caller.uri)?;
     let keep_current = matches!(except, Some(Except::Current));
-    let ended = app.sessions.end_devices(credential, keep_current).await;
+    let ended = app.sessions_for(&caller.asker).end_devices(credential, keep_current).await;
     let ended = ended.map_err(|error| caller.failed(error))?;
     let mut answer = reply::json(StatusCode::OK, &EndedBody { ended })?;
     if !keep_current {

@@ -41,7 +41,7 @@ pub(super) async fn of_everybody<S: TokenStore, I: Issuer>(
     app: Arc<App<S, I>>,
     caller: Arc<Caller>,
 ) -> Answer {
-    service_access::check(&*app.keys, &caller.headers, Scope::AdminRead)?;
+    service_access::check(&*app.keys, &caller, Scope::AdminRead)?;
     let place = app.event_streams.take().ok_or(Failure::Busy)?;
     let after = caller.header("last-event-id").and_then(|id| number_of(id, app.started));
     let subscription = app.sessions.subscribe(after);
@@ -92,7 +92,7 @@ impl Listener {
                 Err(error) => !error.is_logged_out(),
             },
             Self::Service { caller } => {
-                service_access::check(&*app.keys, &caller.headers, Scope::AdminRead).is_ok()
+                service_access::check(&*app.keys, caller, Scope::AdminRead).is_ok()
             }
         }
     }

@@ -24,7 +24,7 @@ mod tests {
     use tokenkeep_core::wire::{self, ErrorCode};
 
     use super::*;
-    use crate::routes::{METHODS, METHODS_OF_A_DEVICE, authz};
+    use crate::routes::{METHODS, METHODS_OF_A_DEVICE, authz, oauth2};
 
     fn read() -> Value {
         serde_json::from_str(DOCUMENT).unwrap()
@@ -54,6 +54,7 @@ mod tests {
             // They take any method, and say so.
             (authz::NGINX, "GET"),
             (authz::FORWARD, "GET"),
+            (oauth2::AUTH, "GET"),
             (any_path.as_str(), "GET"),
         ]);
         // The document says once that HEAD is taken where GET is.

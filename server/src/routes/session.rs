@@ -22,7 +22,7 @@ pub(super) async fn refresh<S: TokenStore, I: Issuer>(
     app: Arc<App<S, I>>,
     caller: Arc<Caller>,
 ) -> Answer {
-    let refreshed = app.sessions.refresh(caller.credential()?).await;
+    let refreshed = app.sessions_for(&caller.asker).refresh(caller.credential()?).await;
     let session = refreshed.map_err(|error| caller.failed(error))?;
     reply::json(StatusCode::OK, &SessionBody::new(session.record(), app.sessions.now()))
 }

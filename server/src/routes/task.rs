@@ -8,6 +8,7 @@ use tokenkeep_core::wire::TaskOrder;
 use tokenkeep_core::{Issuer, TokenStore};
 
 use crate::app::App;
+use crate::audit::{Act, Asker, What};
 use crate::body;
 use crate::caller::Caller;
 use crate::failure::Failure;
@@ -22,10 +23,16 @@ pub(super) async fn begin<S: TokenStore, I: Issuer>(
     caller: Arc<Caller>,
     body: Bytes,
 ) -> Answer {
-    let upkeep = upkeep(&app, &caller)?;
+    let (upkeep, asker) = upkeep(&app, &caller)?;
     let order: TaskOrder = body::json(&caller.headers, &body)?;
-    let begun = upkeep.begin(order).map_err(refusal)?;
-    tracing::info!(kind = begun.kind, "a service ordered a task");
+    let kind = kind(&order);
+    let begun = upkeep.begin(order).map_err(refusal);
+    let act = match &begun {
+        Ok(_) => Act::done(What::TaskBegun),
+        Err(failure) => Act::not_done(What::TaskBegun, failure),
+    };
+    asker.note(act.with_detail(&kind));
+    let begun = begun?;
     reply::json(StatusCode::ACCEPTED, &begun)
 }
 
@@ -34,7 +41,8 @@ pub(super) async fn state<S: TokenStore, I: Issuer>(
     app: Arc<App<S, I>>,
     caller: Arc<Caller>,
 ) -> Answer {
-    let state = upkeep(&app, &caller)?.state().ok_or(Failure::NotFound)?;
+    let (upkeep, _) = upkeep(&app, &caller)?;
+    let state = upkeep.state().ok_or(Failure::NotFound)?;
     reply::json(StatusCode::OK, &state)
 }
 
@@ -43,14 +51,29 @@ pub(super) async fn call_off<S: TokenStore, I: Issuer>(
     app: Arc<App<S, I>>,
     caller: Arc<Caller>,
 ) -> Answer {
-    let upkeep = upkeep(&app, &caller)?;
+    let (upkeep, asker) = upkeep(&app, &caller)?;
     upkeep.call_off();
-    reply::json(StatusCode::OK, &upkeep.state().ok_or(Failure::NotFound)?)
+    let state = upkeep.state().ok_or(Failure::NotFound)?;
+    asker.note(Act::done(What::TaskCalledOff).with_detail(&state.kind));
+    reply::json(StatusCode::OK, &state)
 }
 
-fn upkeep<'a, S, I>(app: &'a App<S, I>, caller: &Caller) -> Result<&'a dyn Upkeep, Failure> {
-    service_access::check(&*app.keys, &caller.headers, Scope::AdminWrite)?;
-    app.upkeep.as_deref().ok_or(Failure::NotFound)
+fn upkeep<'a, S, I>(
+    app: &'a App<S, I>,
+    caller: &Caller,
+) -> Result<(&'a dyn Upkeep, Arc<Asker>), Failure> {
+    let asker = service_access::check(&*app.keys, caller, Scope::AdminWrite)?;
+    Ok((app.upkeep.as_deref().ok_or(Failure::NotFound)?, asker))
+}
+
+fn kind(order: &TaskOrder) -> &'static str {
+    match order {
+        TaskOrder::Backup { .. } => "backup",
+        TaskOrder::Move { .. } => "move",
+        TaskOrder::TakeRing { .. } => "take_ring",
+        TaskOrder::Reseal {} => "reseal",
+        TaskOrder::Retire { .. } => "retire",
+    }
 }
 
 fn refusal(refused: Refused) -> Failure {

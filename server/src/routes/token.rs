@@ -21,7 +21,7 @@ pub(super) async fn token<S: TokenStore, I: Issuer>(
     caller: Arc<Caller>,
     body: Bytes,
 ) -> Answer {
-    service_access::check(&*app.keys, &caller.headers, Scope::Token)?;
+    let asker = service_access::check(&*app.keys, &caller, Scope::Token)?;
     let TokenRequest { spent } = match body.is_empty() {
         true => TokenRequest::default(),
         false => body::json(&caller.headers, &body)?,
@@ -31,11 +31,15 @@ pub(super) async fn token<S: TokenStore, I: Issuer>(
         .transpose()
         .map_err(|_| Failure::BadRequest("spent is the SHA-256 of a token: 64 hex digits"))?;
     let credential = credential(&caller).ok_or(Failure::Flow(Error::NotLoggedIn))?;
+    let sessions = app.sessions_for(&asker);
     let session = match spent {
-        Some(spent) => app.sessions.renew(&credential, spent).await,
-        None => app.sessions.resume(&credential).await,
+        Some(spent) => sessions.renew(&credential, spent).await,
+        None => sessions.resume(&credential).await,
     };
-    let session = session.map_err(Failure::Flow)?;
+    let session = session.map_err(|error| {
+        asker.note_refused(Some(credential.device_id()), &error);
+        Failure::Flow(error)
+    })?;
     reply::json(StatusCode::OK, &TokenBody::new(&session, app.sessions.now()))
 }
 

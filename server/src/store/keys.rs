@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use tokenkeep::key_file::{self, KeyFileError};
 use tokenkeep_core::KeyRing;
 
-use super::Address;
-use super::opening::{StoreFailure, configured, is_there};
+use super::opening::{configured, is_there};
+use super::{Address, StoreFailure};
 use crate::config::{Config, KeyRingSource};
 
 /// The ring of the store at `address`, which must be there.

@@ -5,7 +5,9 @@ use std::sync::atomic::Ordering;
 
 use tokenkeep_core::keyring::KeyId;
 
-use super::{Progress, StoreUpkeep, in_one_line};
+use super::StoreUpkeep;
+use super::progress::{Failed, Progress};
+use crate::exit_code;
 use crate::store::{Sealed, SealedFailure};
 
 impl StoreUpkeep {
@@ -23,34 +25,35 @@ impl StoreUpkeep {
 
     /// Takes the ring up, which must have `active` as its active key: the server may read another
     /// one than whoever asks.
-    pub(super) async fn take_ring_of(self, active: KeyId) -> Result<String, String> {
-        let ring = Sealed::read_ring(&self.config).map_err(|error| in_one_line(&error))?;
+    pub(super) async fn take_ring_of(self, active: KeyId) -> Result<String, Failed> {
+        let ring = Sealed::read_ring(&self.config)?;
         if ring.active() != active {
             let (source, there) = (self.config.key_ring(), ring.active());
-            return Err(format!("the server's ring, {source}, has {there} as its active key"));
+            let cause = format!("the server's ring, {source}, has {there} as its active key");
+            return Err(Failed { cause, exit_code: exit_code::SETTINGS });
         }
-        let active = self.take_ring().await.map_err(|error| in_one_line(&error))?;
+        let active = self.take_ring().await?;
         Ok(format!("records are sealed with the key {active} from here on"))
     }
 
-    pub(super) async fn reseal(self, progress: Arc<Progress>) -> Result<String, String> {
+    pub(super) async fn reseal(self, progress: Arc<Progress>) -> Result<String, Failed> {
         progress.enter("resealing");
-        let sealed = self.sealed().map_err(|error| in_one_line(&error))?;
+        let sealed = self.sealed()?;
         let resealed = sealed.reseal(|done| {
             progress.done.store(done, Ordering::Relaxed);
             !progress.stop.is_cancelled()
         });
         let resealed = resealed.await;
-        sealed.close(false).await.map_err(|error| in_one_line(&error))?;
-        resealed.map_err(|error| in_one_line(&error))?;
+        sealed.close(false).await?;
+        resealed?;
         Ok("everything is under the active key".to_owned())
     }
 
-    pub(super) async fn retire(self, key: KeyId) -> Result<String, String> {
-        let sealed = self.sealed().map_err(|error| in_one_line(&error))?;
+    pub(super) async fn retire(self, key: KeyId) -> Result<String, Failed> {
+        let sealed = self.sealed()?;
         let retired = sealed.retire(key).await;
-        sealed.close(false).await.map_err(|error| in_one_line(&error))?;
-        retired.map_err(|error| in_one_line(&error))?;
+        sealed.close(false).await?;
+        retired?;
         Ok(format!("nothing needs the key {key} any more"))
     }
 

@@ -9,12 +9,12 @@ use base64::prelude::{BASE64_STANDARD_NO_PAD, BASE64_URL_SAFE_NO_PAD};
 use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
-use tokenkeep_core::{ManualClock, Timestamp};
+use tokenkeep_core::{ManualClock, SystemClock, Timestamp};
 use tokenkeep_server::assembly;
 use tokenkeep_server::demo::{Demo, DemoSettings};
 
 use crate::auth_server::AuthServer;
-use crate::process::{Installation, Server};
+use crate::process::{Installation, Server, must};
 use crate::wiretap::Wiretap;
 use crate::world::cookie_of;
 
@@ -117,7 +117,9 @@ async fn no_secret_is_in_a_file_or_in_the_log() {
     let demo = Demo::new(DemoSettings::default(), std::sync::Arc::new(clock));
     let auth_server = AuthServer::start(demo);
     let tap = Wiretap::on(auth_server.address).await;
-    let place = Installation::new(&format!("http://{}", tap.address), "").with_trace();
+    let mut place = Installation::new(&format!("http://{}", tap.address), "").with_trace();
+    let audit = place.data_dir().join("audit.jsonl");
+    place.set("TOKENKEEP_AUDIT__FILE", audit.to_str().unwrap());
     let key = place.key(&["token", "admin:read"]).await;
     let server = place.serve().await;
     let http = assembly::http_client().unwrap();
@@ -141,7 +143,12 @@ async fn no_secret_is_in_a_file_or_in_the_log() {
         assert!(!secret.is_in(&output), "{} is in the log", secret.name);
     }
     let log = String::from_utf8(output).unwrap();
-    assert!(log.contains("\"TRACE\"") && log.contains("a device logged in"), "the log is whole");
+    assert!(log.contains("\"TRACE\"") && log.contains("\"serving\""), "the log is whole");
+    let audit = fs::read_to_string(audit).unwrap();
+    for (event, times) in [("login", 4), ("login_failed", 1), ("refresh", 8), ("logout", 1)] {
+        let told = audit.matches(&format!("\"event\":\"{event}\"")).count();
+        assert_eq!(told, times, "{event} in {audit}");
+    }
 
     // A crash, and everything again from what it left.
     let server = place.serve().await;
@@ -152,6 +159,42 @@ async fn no_secret_is_in_a_file_or_in_the_log() {
     secrets.extend(tap.tokens().iter().map(|token| Secret::new("a token", token)));
     server.kill().await;
     look_through(&place.data_dir(), &secrets);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_dropped_outside_the_data_directory() {
+    for kind in ["redb", "sqlite"] {
+        let demo = Demo::new(DemoSettings::default(), std::sync::Arc::new(SystemClock::new()));
+        let auth_server = AuthServer::start(demo);
+        let settings = format!("[store]\nkind = \"{kind}\"\n");
+        let place = Installation::new(&auth_server.url(), &settings);
+        let elsewhere = tempfile::tempdir().unwrap();
+        let away = |mut command: std::process::Command| {
+            for name in ["HOME", "TMPDIR", "XDG_RUNTIME_DIR", "XDG_CACHE_HOME"] {
+                command.env(name, elsewhere.path());
+            }
+            command.current_dir(elsewhere.path());
+            command
+        };
+        let key = place.key(&["token", "admin:read"]).await;
+        let server = away(place.command(&["serve", "--listen", "127.0.0.1:0"]));
+        let server = Installation::start(server).await;
+        let http = assembly::http_client().unwrap();
+        live(&server, &http, &key, "a password").await;
+        server.stop().await;
+        must(away(place.command(&["stats"]))).await;
+        assert_eq!(names_of(elsewhere.path()), [""; 0], "{kind}");
+        let place = place.data_dir();
+        assert_eq!(names_of(place.parent().unwrap()), ["data", "settings.toml"], "{kind}");
+    }
+}
+
+fn names_of(directory: &Path) -> Vec<String> {
+    let name = |entry: fs::DirEntry| entry.file_name().into_string().unwrap();
+    let mut names: Vec<_> =
+        fs::read_dir(directory).unwrap().map(|entry| name(entry.unwrap())).collect();
+    names.sort();
+    names
 }
 
 /// Checks every file: what is in it, and who may read it.

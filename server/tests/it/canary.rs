@@ -138,7 +138,7 @@ async fn the_log_tells_of_logouts_that_were_one() {
     let credential = login(&world).await;
     let (device, secret) = credential.split_once('.').unwrap();
     let forged = format!("{device}.{}", "A".repeat(secret.len()));
-    let told = || listening.text().matches("a device logged out").count();
+    let told = || listening.text().matches("event=\"logout\"").count();
     for (credential, times) in [(&forged, 0), (&credential, 1), (&credential, 1)] {
         let cookie = format!("cookie: device_id={credential}\r\n");
         let answer = ask(&world, "POST", "/v1/logout", &cookie, "").await;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use reqwest::{Method, StatusCode};
 use tokenkeep_core::sessions::Settings;
+use tokenkeep_core::wire::StatsBody;
 use tokenkeep_server::settings::{ConnectionLimits, RequestLimits, ServerSettings};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -368,4 +369,6 @@ async fn a_panic_is_one_request_of_its_own() {
         assert!(!problem.detail.contains("told"));
     }
     assert_eq!(world.get("/livez").send().await.unwrap().status(), StatusCode::OK);
+    let stats = world.get("/v1/admin/stats").bearer_auth("read-key").send().await.unwrap();
+    assert_eq!(stats.json::<StatsBody>().await.unwrap().panics, 3, "they are counted");
 }

@@ -16,6 +16,7 @@
 mod admin;
 mod api;
 mod at_rest;
+mod audit;
 mod auth_faults;
 mod auth_server;
 mod authz;

@@ -2,8 +2,10 @@
 
 mod backup;
 mod export;
+mod faults;
 mod live;
 mod migrate;
 mod original;
+mod places;
 pub mod redis;
 mod sessions;

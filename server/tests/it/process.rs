@@ -18,7 +18,7 @@ pub struct Installation {
     place: TempDir,
     log: &'static str,
     /// Settings that win over those of the file.
-    variables: Vec<(&'static str, &'static str)>,
+    variables: Vec<(&'static str, String)>,
 }
 
 impl Installation {
@@ -35,8 +35,8 @@ impl Installation {
     }
 
     /// Sets an environment variable of all commands.
-    pub fn set(&mut self, name: &'static str, value: &'static str) {
-        self.variables.push((name, value));
+    pub fn set(&mut self, name: &'static str, value: impl Into<String>) {
+        self.variables.push((name, value.into()));
     }
 
     /// Writes all of the log.
@@ -51,7 +51,7 @@ impl Installation {
     /// A command on these settings and this directory; nothing of our environment reaches it.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tokenkeep"));
-        command.env_clear().env("RUST_LOG", self.log).envs(self.variables.iter().copied());
+        command.env_clear().env("RUST_LOG", self.log).envs(self.variables.iter().cloned());
         command.arg("--config").arg(self.place.path().join("settings.toml"));
         command.arg("--data-dir").arg(self.data_dir()).args(arguments);
         command
@@ -146,14 +146,14 @@ impl Server {
         format!("http://{}{path}", self.address)
     }
 
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// SIGKILL: no code of the process runs any more.
     pub async fn kill(mut self) {
         self.child.kill().unwrap();
         assert!(!self.ended().await.0.success());
-    }
-
-    pub fn pid(&self) -> u32 {
-        self.child.id()
     }
 
     /// SIGTERM.

@@ -2,6 +2,7 @@
 
 mod death;
 mod gap;
+mod leaving;
 mod storm;
 mod stream;
 mod upstream;
@@ -106,6 +107,25 @@ impl Pair {
         stream.tells("event:reset").await;
         stream
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_act_is_in_the_audit_log_of_one_server() {
+    let pair = Pair::new().await;
+    pair.register("ada@example.org");
+    let mut admin = pair.admin_events(1).await;
+    let cookie = pair.login(0, "ada@example.org").await;
+    admin.tells("event:logged_in").await;
+    let mut admin = pair.admin_events(0).await;
+    pair.logout(1, &cookie).await;
+    admin.tells("event:logged_out").await;
+    let mut told = Vec::new();
+    for server in pair.servers {
+        let log = String::from_utf8(server.stop().await).unwrap();
+        let times = |event| log.matches(&format!("\"event\":\"{event}\"")).count();
+        told.push((times("login"), times("logout")));
+    }
+    assert_eq!(told, [(1, 0), (0, 1)]);
 }
 
 /// Checks that what happens at the first server is at once so at the second one, and that its

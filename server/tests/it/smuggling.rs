@@ -54,6 +54,16 @@ async fn a_head_with_two_meanings_is_refused() {
 }
 
 #[tokio::test]
+async fn an_address_and_a_host_that_disagree_are_refused() {
+    let world = World::new().await;
+    for (host, status) in [("x", 200), ("X", 200), ("y", 400), ("x:80", 400), ("x.", 400)] {
+        let head = format!("GET http://x/livez HTTP/1.1\r\nhost: {host}\r\nconnection: close");
+        let answer = world.raw(format!("{head}\r\n\r\n")).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{host}: {answer}");
+    }
+}
+
+#[tokio::test]
 async fn chunks_that_can_be_read_in_two_ways_are_refused() {
     let world = World::new().await;
     let head = "POST /v1/login HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n\

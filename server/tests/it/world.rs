@@ -1,6 +1,7 @@
 //! A server in a box, and the little languages that tests speak with it.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use tokenkeep_core::testing::{FakeIssuer, MemoryStore};
 use tokenkeep_core::wire::{LOOPBACK_COOKIE, Problem};
 use tokenkeep_core::{ManualClock, Sessions, Timestamp};
 use tokenkeep_server::settings::{CookiePolicy, ServerSettings};
-use tokenkeep_server::{App, KeyRefusal, Listeners, Scope, ServiceAccess, Stopped, serve};
+use tokenkeep_server::{App, Audit, KeyRefusal, Listeners, Scope, ServiceAccess, Stopped, serve};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
@@ -22,7 +23,7 @@ use crate::openapi::{Seen, contract};
 pub struct Keys;
 
 impl ServiceAccess for Keys {
-    fn check(&self, presented: &str, scope: Scope) -> Result<(), KeyRefusal> {
+    fn check(&self, presented: &str, scope: Scope) -> Result<String, KeyRefusal> {
         let has = match presented {
             "token-key" => Scope::Token,
             "read-key" => Scope::AdminRead,
@@ -30,7 +31,8 @@ impl ServiceAccess for Keys {
             "panic-key" => panic!("told to panic"),
             _ => return Err(KeyRefusal::Unknown),
         };
-        if has == scope { Ok(()) } else { Err(KeyRefusal::MissingScope) }
+        let name = format!("the {presented}");
+        if has == scope { Ok(name) } else { Err(KeyRefusal::MissingScope) }
     }
 }
 
@@ -41,6 +43,7 @@ pub struct World {
     pub issuer: FakeIssuer,
     pub store: MemoryStore,
     pub sessions: Sessions<MemoryStore, FakeIssuer>,
+    pub audit: Audit,
     pub http: reqwest::Client,
     pub stop: CancellationToken,
     pub stopped: JoinHandle<Stopped>,
@@ -65,11 +68,30 @@ impl World {
     }
 
     pub async fn build(settings: ServerSettings, flow: Settings, admin: bool) -> Self {
+        Self::start(settings, flow, admin, None).await
+    }
+
+    /// A world whose audit log is the file `audit`.
+    pub async fn audited(settings: ServerSettings, flow: Settings, audit: &Path) -> Self {
+        Self::start(settings, flow, false, Some(audit)).await
+    }
+
+    async fn start(
+        settings: ServerSettings,
+        flow: Settings,
+        admin: bool,
+        audit: Option<&Path>,
+    ) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let clock = Arc::new(ManualClock::new(Timestamp::from_unix_seconds(1_700_000_000)));
         let (store, issuer) = (MemoryStore::new(), FakeIssuer::new());
         let sessions = Sessions::new(store.clone(), issuer.clone(), clock.clone(), flow);
         let app = App::new(sessions.clone(), clock.clone(), Arc::new(Keys), settings).unwrap();
+        let audit = match audit {
+            Some(path) => Audit::open(path, clock.clone()).unwrap(),
+            None => Audit::to_log(clock.clone()),
+        };
+        let app = app.with_audit(audit.clone());
         let public = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = public.local_addr().unwrap();
         let admin = match admin {
@@ -90,7 +112,18 @@ impl World {
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .unwrap();
-        Self { address, admin: admin_address, clock, issuer, store, sessions, http, stop, stopped }
+        Self {
+            address,
+            admin: admin_address,
+            clock,
+            issuer,
+            store,
+            sessions,
+            audit,
+            http,
+            stop,
+            stopped,
+        }
     }
 
     pub fn url(&self, path: &str) -> String {

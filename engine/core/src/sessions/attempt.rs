@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use tokio::sync::SemaphorePermit;
+
 use super::breaker::Admission;
 use super::refresh::{Need, gone, unavailable};
 use super::{Outcome, Sessions};
@@ -23,11 +25,15 @@ impl<S: TokenStore, I: Issuer> Sessions<S, I> {
         holder: HolderId,
         need: Need,
         admission: Admission<'_>,
+        permit: SemaphorePermit<'_>,
     ) -> Outcome {
         let work = async {
             let asked_at = self.now();
             let call = self.inner.issuer.refresh(&record.refresh_token, asked_at);
-            match self.in_time(call).await {
+            let answer = self.in_time(call).await;
+            // A pair that waits for its store keeps nobody else from the issuer.
+            drop(permit);
+            match answer {
                 Ok(renewal) => {
                     admission.succeeded();
                     self.keep(&record, &renewal, asked_at).await
@@ -119,15 +125,17 @@ impl<S: TokenStore, I: Issuer> Sessions<S, I> {
         self.without_refresh(Arc::clone(record), need, Some(pause), Some(cause))
     }
 
-    /// Stores a new pair before anyone uses it. The pair is precious: a store that fails gets
-    /// it again until the patience ends.
+    /// Stores a new pair before anyone uses it. The pair is precious, for the one before is spent: a
+    /// store that fails is offered it again long after those who waited have left, but at a
+    /// shutdown only for the store's patience.
     async fn keep(
         &self,
         spent: &Arc<TokenRecord>,
         renewal: &Renewal,
         asked_at: Timestamp,
     ) -> Outcome {
-        let patience = self.patience();
+        let at_shutdown = self.patience();
+        let precious = self.inner.clock.monotonic().saturating_add(PAIR_PATIENCE);
         let mut current = Arc::clone(spent);
         loop {
             let renewed = with_renewal(&current, renewal, asked_at);
@@ -149,7 +157,9 @@ impl<S: TokenStore, I: Issuer> Sessions<S, I> {
                     return Err(gone(reason));
                 }
                 Err(error) => {
-                    if let Err(error) = self.try_again(&patience, error).await {
+                    let stops = self.inner.tasks.is_closed();
+                    let patience = if stops { &at_shutdown } else { &precious };
+                    if let Err(error) = self.try_again(patience, error).await {
                         self.count_failure(spent);
                         tracing::error!(device = %spent.device_id, error = %Chain(&error), "a new pair could not be stored and is lost");
                         return Err(error.into());
@@ -278,3 +288,6 @@ impl fmt::Display for Chain<'_> {
 }
 
 const STORE_RETRY_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long a store may be away without costing a pair that is there already.
+const PAIR_PATIENCE: Duration = Duration::from_secs(10 * 60);

@@ -83,8 +83,8 @@ impl<S: TokenStore, I: Issuer> Sessions<S, I> {
         }
     }
 
-    /// Waits for the refresh of the device, and starts it if nobody has. A caller that goes away
-    /// gives up its seat; the refresh goes on.
+    /// Waits for the refresh of the device, and starts it if nobody has. A caller that goes away, or
+    /// has waited as long as a lease lasts, gives up its seat; the refresh goes on.
     pub(super) async fn refreshed(
         &self,
         record: Arc<TokenRecord>,
@@ -96,7 +96,9 @@ impl<S: TokenStore, I: Issuer> Sessions<S, I> {
             if let Some(lead) = lead {
                 self.take_off(lead, record.device_id, need, None);
             }
-            let outcome = seat.outcome().await.unwrap_or_else(|| Err(unavailable(None, None)))?;
+            let longest = self.inner.settings.lease_ttl();
+            let outcome = tokio::time::timeout(longest, seat.outcome()).await;
+            let outcome = outcome.ok().flatten().unwrap_or_else(|| Err(unavailable(None, None)))?;
             // A flight that somebody else started may have had another need.
             if leads || self.serves(need, &record, &outcome) {
                 return Ok(outcome.into());
@@ -139,6 +141,7 @@ impl<S: TokenStore, I: Issuer> Sessions<S, I> {
         let holder = HolderId::random()?;
         let patience = self.inner.settings.issuer_deadline;
         let give_up_at = self.inner.clock.monotonic().saturating_add(patience);
+        let mut waited_for_holder = false;
         loop {
             let permit = self.inner.permits.acquire().await.map_err(|_| Error::ShuttingDown)?;
             let record = self.live(device).await?;
@@ -148,6 +151,12 @@ impl<S: TokenStore, I: Issuer> Sessions<S, I> {
             if let Some(pause) = self.must_pause(need, &record) {
                 return self.without_refresh(record, need, Some(pause), None);
             }
+            if !waited_for_holder && self.may_have_a_holder(&record) {
+                waited_for_holder = true;
+                drop(permit);
+                tokio::time::sleep(HOLDER_PAUSE).await;
+                continue;
+            }
             let monotonic = self.inner.clock.monotonic();
             let admission = match self.inner.breaker.admit(monotonic) {
                 Ok(admission) => admission,
@@ -155,7 +164,7 @@ impl<S: TokenStore, I: Issuer> Sessions<S, I> {
             };
             match self.lease(&record, holder).await? {
                 LeaseOutcome::Granted(record) => {
-                    return self.attempt(record, holder, need, admission).await;
+                    return self.attempt(record, holder, need, admission, permit).await;
                 }
                 LeaseOutcome::Conflict(_) => {}
                 LeaseOutcome::Gone(reason) => return Err(gone(reason)),
@@ -204,6 +213,12 @@ impl<S: TokenStore, I: Issuer> Sessions<S, I> {
         }
     }
 
+    /// Whether the lease of `record` ran out though nobody gave it back: its holder died, or the
+    /// store was away and is about to get the pair that was bought with the token in `record`.
+    fn may_have_a_holder(&self, record: &TokenRecord) -> bool {
+        record.refresh_intent.is_some_and(|it| !it.uncertain && !it.is_held(self.now()))
+    }
+
     /// How long nothing may be sent for this record.
     fn must_pause(&self, need: Need, record: &TokenRecord) -> Option<Duration> {
         let monotonic = self.inner.clock.monotonic();
@@ -248,3 +263,7 @@ fn jittered_pause(holder: HolderId) -> Duration {
     let spread = u64::from(holder.as_bytes().first().copied().unwrap_or(0)) / 4;
     Duration::from_millis(20 + spread)
 }
+
+/// How long the holder of a lease that ran out is waited for: longer than a pair is kept from a
+/// store that is back.
+const HOLDER_PAUSE: Duration = Duration::from_secs(1);

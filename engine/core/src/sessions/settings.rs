@@ -18,7 +18,8 @@ pub struct Settings {
     pub idle_limit: Option<Duration>,
     /// How long one call to the issuer may take.
     pub issuer_deadline: Duration,
-    /// How long a new pair is offered to a store that fails, before it is given up.
+    /// How long a store that fails is asked again before it is given up. A new pair is offered to it
+    /// longer, unless the flow shuts down.
     pub store_patience: Duration,
     /// How many refreshes may be with the issuer at one time.
     pub concurrent_refreshes: NonZeroUsize,

@@ -6,6 +6,7 @@ mod refreshes;
 mod resumes;
 mod revoking;
 mod uncertainty;
+mod witnesses;
 
 use std::sync::Arc;
 use std::time::Duration;

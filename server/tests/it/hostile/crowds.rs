@@ -7,7 +7,7 @@ use tokenkeep_server::settings::{ConnectionLimits, ServerSettings};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::world::{World, plain, read_to_end};
+use crate::world::{PATIENCE, World, plain, read_to_end};
 
 /// A server with few places, and no time-out that would empty them during a test.
 async fn small() -> World {
@@ -66,10 +66,13 @@ async fn a_head_without_end_is_cut_off() {
         }
         std::future::pending::<()>().await;
     };
-    tokio::select! {
-        read = from.read_exact(&mut answer) => drop(read.unwrap()),
-        () = flood => {}
-    }
+    let answered = async {
+        tokio::select! {
+            read = from.read_exact(&mut answer) => drop(read.unwrap()),
+            () = flood => {}
+        }
+    };
+    tokio::time::timeout(PATIENCE, answered).await.expect("an answer before the end");
     assert_eq!(&answer, b"HTTP/1.1 431");
 }
 

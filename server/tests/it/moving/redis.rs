@@ -56,7 +56,7 @@ impl Redis {
             if self.child.try_wait().unwrap().is_some() {
                 return false;
             }
-            if TcpStream::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, self.port))).is_ok() {
+            if TcpStream::connect(self.address()).is_ok() {
                 return true;
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -66,6 +66,10 @@ impl Redis {
 
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, self.port))
     }
 
     pub fn cli(&self, words: &[&str]) -> String {

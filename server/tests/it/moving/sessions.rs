@@ -85,7 +85,7 @@ pub async fn all_of<S: TokenStore>(store: &S) -> BTreeMap<DeviceId, String> {
         let limit = NonZeroUsize::new(500).unwrap();
         let page = store.scan(after, limit, SystemClock::new().now()).await.unwrap();
         for record in page.records {
-            all.insert(record.device_id, text(&record));
+            all.insert(record.device_id, shown(&record));
         }
         after = page.next;
         if after.is_none() {
@@ -94,7 +94,8 @@ pub async fn all_of<S: TokenStore>(store: &S) -> BTreeMap<DeviceId, String> {
     }
 }
 
-fn text(record: &TokenRecord) -> String {
+/// A record with its tokens, as text that can be compared.
+pub fn shown(record: &TokenRecord) -> String {
     let mut shown = record.clone();
     // Who held a lease is gone, however long it was for.
     if let Some(intent) = &mut shown.refresh_intent {

@@ -1,6 +1,8 @@
 //! Only a verdict ends a session: not an auth server that is down, slow or misconfigured, and
 //! not a store that fails.
 
+use std::num::NonZeroUsize;
+
 use super::*;
 
 #[tokio::test]
@@ -102,6 +104,79 @@ async fn a_new_pair_is_offered_until_the_store_takes_it() {
     assert!(!request.is_finished(), "the pair is precious");
     rig.store.set_failing(false);
     assert_eq!(token(&request.await.unwrap().unwrap()), "access-1-2");
+}
+
+/// A refresh whose pair the store does not take until it is back, 30 s later; the request that
+/// waited for it.
+async fn store_is_away_for_long(rig: &Rig, credential: &Credential) -> Result<Session, Error> {
+    rig.outlive_access();
+    rig.issuer.close_gate();
+    let (sessions, presented) = (rig.sessions.clone(), credential.clone());
+    let request = tokio::spawn(async move { sessions.resume(&presented).await });
+    rig.issuer.until_running(1).await;
+    rig.store.set_failing(true);
+    rig.issuer.open_gate();
+    for _ in 0..30 {
+        rig.clock.advance(Duration::from_secs(1));
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    // The pair is offered every 100 ms: whoever asks at once is faster.
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    rig.store.set_failing(false);
+    request.await.unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_is_away_for_long_costs_an_answer_and_no_session() {
+    let rig = Rig::new();
+    let credential = rig.login(ADA).await;
+    let answer = store_is_away_for_long(&rig, &credential).await;
+    assert!(is_unavailable(&answer), "nobody waits for ever");
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(token(&rig.resume(&credential).await.unwrap()), "access-1-2");
+    assert_eq!(rig.issuer.refresh_calls(), 1, "what is spent is not sent again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_ran_out_while_the_store_was_away_lets_nobody_replay() {
+    let rig = Rig::new();
+    let credential = rig.login(ADA).await;
+    let answer = store_is_away_for_long(&rig, &credential).await;
+    assert!(is_unavailable(&answer));
+    // Another server sees the store come back before the one that has the pair.
+    let session = rig.another_instance().resume(&credential).await.unwrap();
+    assert_eq!(token(&session), "access-1-2");
+    assert_eq!(rig.issuer.refresh_calls(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_logout_beats_a_pair_that_waits_for_its_store() {
+    let rig = Rig::new();
+    let credential = rig.login(ADA).await;
+    assert!(is_unavailable(&store_is_away_for_long(&rig, &credential).await));
+    assert!(rig.another_instance().logout(&credential).await.unwrap());
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(over(rig.resume(&credential).await), EndReason::Logout);
+    assert_eq!(rig.sessions.stats().refreshes_in_flight, 0, "nobody offers it any more");
+}
+
+#[tokio::test(start_paused = true)]
+async fn pairs_that_wait_for_their_store_leave_the_places_at_the_issuer_and_the_shutdown_free() {
+    let one = Settings { concurrent_refreshes: NonZeroUsize::MIN, ..Settings::default() };
+    let rig = Rig::with(one, Rotation::Strict);
+    let credential = rig.login(ADA).await;
+    rig.outlive_access();
+    rig.issuer.close_gate();
+    let (sessions, presented) = (rig.sessions.clone(), credential.clone());
+    let request = tokio::spawn(async move { sessions.resume(&presented).await });
+    rig.issuer.until_running(1).await;
+    rig.store.set_failing(true);
+    rig.issuer.open_gate();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(rig.sessions.inner.permits.available_permits(), 1);
+    rig.clock.advance(Duration::from_secs(5));
+    rig.sessions.shutdown().await;
+    assert!(matches!(request.await.unwrap(), Err(Error::Store(_))));
 }
 
 #[tokio::test(start_paused = true)]

@@ -105,7 +105,7 @@ async fn a_wish_does_not_replay_a_token_that_may_be_spent() {
     assert_eq!(rig.issuer.refresh_calls(), 1);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_a_crash_left_open_is_settled_before_requests_are_served() {
     for (rotation, calls) in [
         (Rotation::None, 1),
@@ -123,7 +123,7 @@ async fn what_a_crash_left_open_is_settled_before_requests_are_served() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_auth_server_that_is_down_does_not_keep_the_server_from_starting() {
     let rig = Rig::rotating(Rotation::None);
     let credential = rig.login(ADA).await;
@@ -133,7 +133,7 @@ async fn an_auth_server_that_is_down_does_not_keep_the_server_from_starting() {
     assert!(rig.resume(&credential).await.is_ok());
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_401_from_the_upstream_is_need_enough_for_the_one_try() {
     let rig = Rig::new();
     let credential = rig.login(ADA).await;
