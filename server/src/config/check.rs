@@ -263,11 +263,30 @@ fn store_and_session(config: &Config) -> Checked {
         "store.garbage_share",
         "5 to 95 percent is expected",
     )?;
-    let url = RedisAddress::parse(&store.redis.url).ok();
+    let is_bare = |text: &String| {
+        RedisAddress::parse(text).is_ok_and(|url| !Address::Redis(url).has_password())
+    };
     refuse(
-        url.is_none_or(|url| Address::Redis(url).has_password()),
+        !is_bare(&store.redis.url),
         "store.redis.url",
         "an address like \"redis://127.0.0.1:6379\" is expected, the password apart from it",
+    )?;
+    refuse(
+        !store.redis.nodes.iter().all(is_bare),
+        "store.redis.nodes",
+        "addresses like \"redis://127.0.0.1:6379\" are expected, the password apart from them",
+    )?;
+    refuse(
+        !store.redis.nodes.is_empty()
+            && !store.redis.cluster
+            && store.redis.sentinel_master.is_none(),
+        "store.redis.nodes",
+        "several addresses are for cluster or sentinel_master",
+    )?;
+    refuse(
+        store.redis.sentinel_password_file.is_none() && store.redis.sentinel_username.is_some(),
+        "store.redis.sentinel_password_file",
+        "the user at the Sentinels needs a password",
     )?;
     refuse(
         store.redis.password.is_some() && store.redis.password_file.is_some(),

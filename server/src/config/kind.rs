@@ -55,6 +55,8 @@ impl fmt::Display for StoreKind {
 pub struct RedisSettings {
     /// The address: `redis://` or `rediss://` (TLS), without a password.
     pub url: String,
+    /// More addresses of the same kind: other nodes of the Cluster, other Sentinels.
+    pub nodes: Vec<String>,
     /// Whether it is a Redis Cluster; the address is one of its nodes.
     pub cluster: bool,
     /// The name of the master that Sentinel watches; the address is a Sentinel's.
@@ -71,6 +73,12 @@ pub struct RedisSettings {
     /// A file that holds the password, instead.
     #[serde(with = "off")]
     pub password_file: Option<PathBuf>,
+    /// The ACL user at the Sentinels.
+    #[serde(with = "off")]
+    pub sentinel_username: Option<String>,
+    /// A file that holds the password for the Sentinels, if they ask for one.
+    #[serde(with = "off")]
+    pub sentinel_password_file: Option<PathBuf>,
     /// Certificates (PEM) to trust with `rediss://` instead of the system's.
     #[serde(with = "off")]
     pub ca_file: Option<PathBuf>,
@@ -82,12 +90,15 @@ impl Default for RedisSettings {
     fn default() -> Self {
         Self {
             url: "redis://127.0.0.1:6379".into(),
+            nodes: Vec::new(),
             cluster: false,
             sentinel_master: None,
             prefix: String::new(),
             username: None,
             password: None,
             password_file: None,
+            sentinel_username: None,
+            sentinel_password_file: None,
             ca_file: None,
             sealing: true,
         }

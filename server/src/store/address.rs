@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use reqwest::Url;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use zeroize::Zeroizing;
 
 /// Where a store is. Printed without its password.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,6 +107,10 @@ pub struct RedisAddress {
     pub sentinel_master: Option<String>,
     /// Whether tokens are sealed.
     pub sealing: bool,
+    /// Other nodes of the Cluster, other Sentinels.
+    pub nodes: Vec<String>,
+    /// The login at the Sentinels: a user, if it is not the default one, and a password.
+    pub sentinel_login: Option<(Option<String>, Zeroizing<String>)>,
     /// Certificates (PEM) to trust instead of the system's.
     pub authorities: Option<Vec<u8>>,
 }
@@ -131,6 +136,8 @@ impl RedisAddress {
             cluster: false,
             sentinel_master: None,
             sealing: true,
+            nodes: Vec::new(),
+            sentinel_login: None,
             authorities: None,
         };
         for (name, value) in options {

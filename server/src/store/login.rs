@@ -1,5 +1,9 @@
 //! The address of a Redis with what is needed to log in there.
 
+use std::path::Path;
+
+use zeroize::Zeroizing;
+
 use super::{RedisAddress, StoreFailure};
 use crate::config::Config;
 
@@ -29,12 +33,20 @@ pub(super) fn logged_in(
         let pem = pem.map_err(|cause| StoreFailure::Unreadable { path: path.clone(), cause })?;
         address.authorities = Some(pem);
     }
+    address.nodes.clone_from(&redis.nodes);
+    if let Some(path) = &redis.sentinel_password_file {
+        address.sentinel_login = Some((redis.sentinel_username.clone(), password_in(path)?));
+    }
     let password = match (&redis.password, &redis.password_file) {
-        (Some(password), _) => zeroize::Zeroizing::new(password.expose().to_owned()),
-        (None, Some(path)) => std::fs::read_to_string(path)
-            .map(|text| zeroize::Zeroizing::new(text.trim_end_matches(['\r', '\n']).to_owned()))
-            .map_err(|cause| StoreFailure::Password { path: path.clone(), cause })?,
+        (Some(password), _) => Zeroizing::new(password.expose().to_owned()),
+        (None, Some(path)) => password_in(path)?,
         (None, None) => return Ok(address),
     };
     Ok(address.with_login(redis.username.as_deref(), &password))
+}
+
+fn password_in(path: &Path) -> Result<Zeroizing<String>, StoreFailure> {
+    let text = std::fs::read_to_string(path).map(Zeroizing::new);
+    let text = text.map_err(|cause| StoreFailure::Password { path: path.to_owned(), cause })?;
+    Ok(Zeroizing::new(text.trim_end_matches(['\r', '\n']).to_owned()))
 }

@@ -135,14 +135,21 @@ fn open_redb(directory: &Path, options: Options) -> Result<AnyStore, StoreFailur
 
 #[cfg(feature = "redis")]
 fn redis_settings(address: &RedisAddress) -> tokenkeep_redis::Settings {
+    use tokenkeep_core::Password;
     use tokenkeep_redis::Settings;
-    let nodes = [address.expose()];
+    let nodes = std::iter::once(address.expose()).chain(address.nodes.iter().map(String::as_str));
     let settings = match (&address.sentinel_master, address.cluster) {
         (Some(master), _) => Settings::sentinel(nodes, master),
         (None, true) => Settings::cluster(nodes),
         (None, false) => Settings::single(address.expose()),
     };
     let settings = settings.prefix(address.prefix.clone()).sealing(address.sealing);
+    let settings = match &address.sentinel_login {
+        Some((user, password)) => {
+            settings.sentinel_login(user.clone(), Password::new(password.as_str()))
+        }
+        None => settings,
+    };
     match &address.authorities {
         Some(pem) => settings.authorities(pem.clone()),
         None => settings,

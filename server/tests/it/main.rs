@@ -47,6 +47,7 @@ mod proxies;
 mod revoking;
 mod rotation;
 mod seeds;
+mod sentinel;
 mod service_manager;
 mod session;
 mod shared_redis;
