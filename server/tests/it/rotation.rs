@@ -14,7 +14,7 @@ use tokenkeep_server::demo::{Demo, DemoSettings};
 use crate::auth_server::AuthServer;
 use crate::commands::complaint;
 use crate::process::{Installation, Server, must};
-use crate::world::cookie_of;
+use crate::world::{PATIENCE, cookie_of};
 
 struct Site {
     place: Installation,
@@ -91,7 +91,6 @@ async fn a_running_server_changes_its_keys_and_nobody_is_logged_out() {
     assert!(listed.find(&new).unwrap() < listed.find(&old).unwrap(), "{listed}");
 
     let said = complaint(site.keys(&["retire", &old], remote), 69).await;
-    // Two sessions, the note of the end of one in the store, and the one in the outbox.
     assert!(said.contains(" records are still under the key"), "{said}");
     assert!(site.ring().ids().any(|id| id.to_string() == old), "a refusal leaves the ring alone");
     must(site.keys(&["reseal"], remote)).await;
@@ -205,6 +204,15 @@ async fn a_ring_of_the_environment_is_not_rotated_and_seals_all_the_same() {
     server.stop().await;
 }
 
+/// The same command, stopped if it goes on: a server that starts must fail the test, not hold it up.
+fn bounded(command: &Command) -> Command {
+    let mut bounded = Command::new("timeout");
+    bounded.arg(PATIENCE.as_secs().to_string()).arg(command.get_program());
+    bounded.args(command.get_args()).env_clear();
+    bounded.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    bounded
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_does_not_start_without_a_key_that_it_needs() {
     let site = Site::new("");
@@ -216,7 +224,7 @@ async fn a_server_does_not_start_without_a_key_that_it_needs() {
     server.kill().await;
     let ring = site.ring();
     let old = ring.ids().last().unwrap();
-    let serve = || site.place.command(&["serve", "--listen", "127.0.0.1:0"]);
+    let serve = || bounded(&site.place.command(&["serve", "--listen", "127.0.0.1:0"]));
     site.put_ring(&ring.without(old).unwrap());
     let said = complaint(serve(), 78).await;
     assert!(said.contains(&old.to_string()) && said.contains("missing"), "{said}");
