@@ -83,7 +83,7 @@ impl Minded {
     pub(crate) async fn fail_over(&self) {
         self.sentinel.cli(&["SENTINEL", "FAILOVER", "minded"]);
         for _ in 0..1000 {
-            if self.master.cli(&["ROLE"]).starts_with("slave") {
+            if self.master.role().starts_with("slave") {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -99,7 +99,7 @@ impl Minded {
     /// Waits until the sentinel made the replica the master.
     pub(crate) async fn promotes(&self) {
         for _ in 0..1000 {
-            if self.replica.cli(&["ROLE"]).starts_with("master") {
+            if self.replica.role().starts_with("master") {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -113,6 +113,11 @@ impl Minded {
 }
 
 impl Server {
+    /// What it says that it is; nothing if it closes the connection, as it does at a change of that.
+    fn role(&self) -> String {
+        String::from_utf8_lossy(&self.ask(&["ROLE"]).stdout).into_owned()
+    }
+
     /// With the password in `arguments`, if there is one.
     fn logged_in(mut self, arguments: &[&str]) -> Self {
         if let ["--requirepass", password, ..] = arguments {
