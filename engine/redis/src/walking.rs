@@ -14,17 +14,16 @@ use crate::fault::Fault;
 use crate::row::Row;
 use crate::store::{Inner, RedisStore};
 
-/// A place in a walk over all masters: a master, its cursor, and the last key that was seen of
-/// the batch that the cursor gives.
+/// A place in a walk over all masters: a master, what is left to hand out of the last batch that it
+/// gave, and the cursor that follows.
 ///
-/// The batch of a cursor is asked for again until it is through: what stays there is in it each
-/// time, or in the batches that follow.
+/// No batch is asked for twice: where Redis grows or shrinks its table between, others are in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
     slot: u16,
     address: String,
     cursor: u64,
-    after: Vec<u8>,
+    rest: Vec<Vec<u8>>,
 }
 
 /// A part of a walk.
@@ -36,7 +35,7 @@ struct Step {
 impl Place {
     fn start_of(master: &Master) -> Self {
         let Master { slot, address } = master.clone();
-        Self { slot, address, cursor: 0, after: Vec::new() }
+        Self { slot, address, cursor: 0, rest: Vec::new() }
     }
 
     fn read(cursor: &Cursor) -> Option<Self> {
@@ -46,13 +45,14 @@ impl Place {
             slot: words.next()?.parse().ok()?,
             cursor: words.next()?.parse().ok()?,
             address: words.next()?.to_owned(),
-            after: words.next()?.as_bytes().to_vec(),
+            rest: words.next()?.lines().map(|key| key.as_bytes().to_vec()).collect(),
         })
     }
 
     fn write(&self) -> Cursor {
-        let after = String::from_utf8_lossy(&self.after);
-        let text = format!("{} {} {} {after}", self.slot, self.cursor, self.address);
+        let rest = self.rest.join(&b'\n');
+        let rest = String::from_utf8_lossy(&rest);
+        let text = format!("{} {} {} {rest}", self.slot, self.cursor, self.address);
         Cursor(text.into_bytes().into())
     }
 }
@@ -183,14 +183,13 @@ impl Inner {
             }
         };
         let master = masters.get(at).unwrap_or(first);
-        let (next_cursor, mut keys) = self.batch(master, place.cursor, pattern).await?;
-        keys.retain(|key| *key > place.after);
-        let next = if keys.len() > limit {
-            keys.truncate(limit);
-            let after = keys.last().cloned().unwrap_or_default();
-            Some(Place { after, ..place })
-        } else if next_cursor != 0 {
-            Some(Place { cursor: next_cursor, after: Vec::new(), ..place })
+        let (cursor, mut keys) = match place.rest.is_empty() {
+            true => self.batch(master, place.cursor, pattern).await?,
+            false => (place.cursor, place.rest),
+        };
+        let rest = keys.split_off(keys.len().min(limit));
+        let next = if !rest.is_empty() || cursor != 0 {
+            Some(Place { slot: place.slot, address: place.address, cursor, rest })
         } else {
             masters.get(at + 1).map(Place::start_of)
         };
