@@ -80,6 +80,8 @@ struct Inner<S, I> {
     background_permits: Arc<Semaphore>,
     /// Notes of use that are under way need one of these.
     touch_permits: Arc<Semaphore>,
+    /// Leases that wait for their store to take them back need one of these.
+    release_permits: Arc<Semaphore>,
     /// Where ended sessions stand until the issuer has heard of them.
     outbox: OnceLock<S>,
     /// Somebody tries again to tell the issuer.
@@ -144,6 +146,7 @@ impl<S: TokenStore, I: Issuer> Sessions<S, I> {
             permits: Semaphore::new(concurrency),
             background_permits: Arc::new(Semaphore::new(concurrency.div_ceil(2))),
             touch_permits: Arc::new(Semaphore::new(TOUCHES_AT_ONCE)),
+            release_permits: Arc::new(Semaphore::new(RELEASES_AT_ONCE)),
             outbox: OnceLock::new(),
             telling_again: AtomicBool::new(false),
             tasks: TaskTracker::new(),
@@ -231,6 +234,8 @@ impl<S, I> fmt::Debug for Sessions<S, I> {
 
 /// So many notes of use may wait for the store; others are left out, the next use brings one.
 const TOUCHES_AT_ONCE: usize = 64;
+/// So many leases may wait for their store to take them back, others run out.
+const RELEASES_AT_ONCE: usize = 64;
 
 /// The outcome of a refresh, as everybody who waited for it gets it.
 type Outcome = Result<Arc<TokenRecord>, crate::Error>;

@@ -183,6 +183,7 @@ impl<S: TokenStore, I: Issuer> Sessions<S, I> {
         let reason = if interrupted { EndReason::Interrupted } else { EndReason::Refused };
         let patience = self.patience();
         let mut version = spent.version;
+        let mut unanswered = false;
         loop {
             let store = &self.inner.store;
             let remove = store.remove(spent.device_id, Some(version), reason, self.now());
@@ -195,8 +196,17 @@ impl<S: TokenStore, I: Issuer> Sessions<S, I> {
                     version = other.version;
                 }
                 Ok(RemoveOutcome::Conflict(winner)) => return Ok(winner),
-                Ok(RemoveOutcome::Gone(reason)) => return Err(gone(reason)),
-                Err(error) => self.try_again(&patience, error).await?,
+                Ok(RemoveOutcome::Gone(found)) => {
+                    // An earlier try got through, though its answer did not.
+                    if unanswered && found == Some(reason) {
+                        self.tell(spent, EventKind::LoggedOut(reason));
+                    }
+                    return Err(gone(found));
+                }
+                Err(error) => {
+                    unanswered = true;
+                    self.try_again(&patience, error).await?;
+                }
             }
         }
     }
@@ -231,11 +241,31 @@ impl<S: TokenStore, I: Issuer> Sessions<S, I> {
         self.tell(record, EventKind::RefreshFailed);
     }
 
+    /// Gives the lease of `holder` back. A store that fails is asked again behind the caller's
+    /// back, for as long as the lease would keep everybody else from refreshing.
     pub(super) async fn release(&self, record: &TokenRecord, holder: HolderId, release: Release) {
-        let store = &self.inner.store;
-        if let Err(error) = store.release(record.device_id, holder, release, self.now()).await {
-            tracing::warn!(device = %record.device_id, error = %Chain(&error), "a refresh lease was not given back");
-        }
+        let device = record.device_id;
+        let Err(error) = self.inner.store.release(device, holder, release, self.now()).await else {
+            return;
+        };
+        tracing::warn!(%device, error = %Chain(&error), "a refresh lease was not given back at once");
+        let Ok(permit) = Arc::clone(&self.inner.release_permits).try_acquire_owned() else {
+            return;
+        };
+        let this = self.clone();
+        tokio::spawn(async move {
+            let now = this.inner.clock.monotonic();
+            let patience = now.saturating_add(this.inner.settings.lease_ttl());
+            let mut failed = error;
+            while !this.inner.tasks.is_closed() && this.try_again(&patience, failed).await.is_ok() {
+                let (store, now) = (&this.inner.store, this.now());
+                match this.in_patience(store.release(device, holder, release, now)).await {
+                    Ok(_) => break,
+                    Err(error) => failed = error,
+                }
+            }
+            drop(permit);
+        });
     }
 
     /// Extends the lease while work goes on beside it, so that nobody else begins.

@@ -4,6 +4,7 @@
 use std::num::NonZeroUsize;
 
 use super::*;
+use crate::TokenStore;
 
 #[tokio::test]
 async fn a_refused_refresh_token_ends_the_session() {
@@ -195,6 +196,67 @@ async fn a_refused_token_is_not_sent_again_because_the_store_failed() {
     rig.store.set_failing(false);
     assert_eq!(over(request.await.unwrap()), EndReason::Refused);
     assert_eq!(rig.issuer.refresh_calls(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_end_whose_answer_was_lost_is_told_once() {
+    let rig = Rig::new();
+    let credential = rig.login(ADA).await;
+    rig.outlive_access();
+    let mut listener = rig.sessions.subscribe(None).receiver;
+    rig.issuer.fail_next([Fault::Refused]);
+    rig.issuer.close_gate();
+    let (sessions, presented) = (rig.sessions.clone(), credential.clone());
+    let request = tokio::spawn(async move { sessions.resume(&presented).await });
+    rig.issuer.until_running(1).await;
+    rig.store.set_failing(true);
+    rig.issuer.open_gate();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    // The first try got through, and nobody heard of it.
+    rig.store.set_failing(false);
+    let (device, now) = (credential.device_id(), rig.sessions.now());
+    rig.store.remove(device, None, EndReason::Refused, now).await.unwrap();
+    assert_eq!(over(request.await.unwrap()), EndReason::Refused);
+    let Ok(Heard::Event(event)) = listener.try_recv() else { panic!("nothing was told") };
+    assert!(matches!(event.kind, EventKind::LoggedOut(EndReason::Refused)));
+    assert!(listener.try_recv().is_err());
+}
+
+/// A refresh that never reached the auth server, and whose lease the store did not take back.
+async fn lease_is_stuck(rig: &Rig, credential: &Credential) {
+    rig.outlive_access();
+    rig.issuer.fail_next([Fault::NotSent]);
+    rig.issuer.close_gate();
+    let (sessions, presented) = (rig.sessions.clone(), credential.clone());
+    let request = tokio::spawn(async move { sessions.resume(&presented).await });
+    rig.issuer.until_running(1).await;
+    rig.store.set_failing(true);
+    rig.issuer.open_gate();
+    assert!(is_unavailable(&request.await.unwrap()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_is_given_back_as_soon_as_the_store_is_back() {
+    let rig = Rig::new();
+    let credential = rig.login(ADA).await;
+    lease_is_stuck(&rig, &credential).await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    rig.store.set_failing(false);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let asked_at = tokio::time::Instant::now();
+    let session = rig.another_instance().resume(&credential).await.unwrap();
+    assert_eq!(token(&session), "access-1-2");
+    assert_eq!(asked_at.elapsed(), Duration::ZERO, "nobody holds it, nothing is uncertain");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_the_store_does_not_take_back_keeps_no_shutdown_waiting() {
+    let rig = Rig::new();
+    let credential = rig.login(ADA).await;
+    lease_is_stuck(&rig, &credential).await;
+    let asked_at = tokio::time::Instant::now();
+    rig.sessions.shutdown().await;
+    assert_eq!(asked_at.elapsed(), Duration::ZERO);
 }
 
 #[tokio::test]
