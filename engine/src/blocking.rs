@@ -4,17 +4,16 @@
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use tokenkeep_core::keyring::{KeyId, RingError, RingUse};
+use tokenkeep_core::keyring::{KeyId, ResealProgress, RingError, RingUse};
 use tokenkeep_core::{
     Cursor, DeviceId, Email, EndReason, HolderId, ImportOutcome, Insert, InsertOutcome, KeyRing,
-    LeaseOutcome, Lookup, Page, Release, RemoveOutcome, ReplaceOutcome, StoreError, StoreStats,
-    Timestamp, TokenRecord, Tokens, Version,
+    LeaseOutcome, Lookup, Page, Release, RemoveOutcome, ReplaceOutcome, SealedStore as _,
+    StoreError, StoreStats, Timestamp, TokenRecord, Tokens, Version,
 };
 
 use crate::command::{Command, Upkeep};
 use crate::engine::Engine;
 use crate::port::{import_command, insert_command, replace_command};
-use crate::rotation::ResealProgress;
 
 /// An [`Engine`] whose operations wait instead of being awaited. Not for async tasks.
 ///
@@ -187,12 +186,12 @@ impl<'a> Blocking<'a> {
         self.engine.ask_blocking(|reply| Command::Upkeep(Upkeep::Compact { reply }))
     }
 
-    /// See [`Engine::take_ring`].
+    /// See [`SealedStore::take_ring`](tokenkeep_core::SealedStore::take_ring).
     pub fn take_ring(&self, ring: KeyRing) -> Result<(), RingError> {
         pollster::block_on(self.engine.take_ring(ring))
     }
 
-    /// See [`Engine::reseal`].
+    /// See [`SealedStore::reseal`](tokenkeep_core::SealedStore::reseal).
     pub fn reseal(
         &self,
         progress: impl FnMut(ResealProgress) -> bool + Send,
@@ -200,12 +199,12 @@ impl<'a> Blocking<'a> {
         pollster::block_on(self.engine.reseal(progress))
     }
 
-    /// See [`Engine::key_use`].
+    /// See [`SealedStore::key_use`](tokenkeep_core::SealedStore::key_use).
     pub fn key_use(&self) -> Result<Vec<RingUse>, StoreError> {
         pollster::block_on(self.engine.key_use())
     }
 
-    /// See [`Engine::retire`].
+    /// See [`SealedStore::retire`](tokenkeep_core::SealedStore::retire).
     pub fn retire(&self, key: KeyId) -> Result<(), RingError> {
         pollster::block_on(self.engine.retire(key))
     }

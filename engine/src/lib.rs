@@ -107,4 +107,3 @@ pub use blocking::Blocking;
 pub use engine::{Engine, Figures};
 pub use open::OpenError;
 pub use options::{Durability, Options};
-pub use rotation::ResealProgress;

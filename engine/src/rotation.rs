@@ -3,53 +3,26 @@
 use std::collections::BTreeMap;
 
 use tokenkeep_core::codec::block_key;
-use tokenkeep_core::keyring::{KeyId, RingError, RingUse};
-use tokenkeep_core::{KeyRing, StoreError};
+use tokenkeep_core::keyring::{KeyId, ResealProgress, RingError, RingUse};
+use tokenkeep_core::{KeyRing, SealedStore, StoreError};
 
 use crate::block::Entries;
 use crate::command::{Command, Upkeep};
 use crate::engine::Engine;
 use crate::shared::Shared;
 
-/// How far resealing is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ResealProgress {
-    /// Blocks of rows that were gone through.
-    pub done: u64,
-    /// All that there were when it began.
-    pub total: u64,
-}
-
-impl Engine {
-    /// Seals with the active key of `ring` from here on, and opens with all of its keys. What is
-    /// sealed with another one stays so until it is written again, or [resealed](Self::reseal).
-    ///
-    /// The ring must be where the next start finds it before this is called.
-    ///
-    /// # Errors
-    /// [`RingError`] if the ring lacks a key that the store needs, or is another one.
-    pub async fn take_ring(&self, ring: KeyRing) -> Result<(), RingError> {
+impl SealedStore for Engine {
+    async fn take_ring(&self, ring: KeyRing) -> Result<(), RingError> {
         self.ask(|reply| Command::Upkeep(Upkeep::TakeRing { ring, reply })).await?
     }
 
-    /// The ids of the keys that the store has, the active one first.
-    #[must_use]
-    pub fn key_ids(&self) -> Vec<KeyId> {
+    fn key_ids(&self) -> Vec<KeyId> {
         self.shared.ring.ids().collect()
     }
 
-    /// Brings every record under the active key, while the store is used. A record keeps its
-    /// version: nobody sees a difference, and whoever writes it meanwhile writes it under the
-    /// active key anyway. Rows of ended sessions go on the way.
-    ///
-    /// `progress` is told how far it is, and calls it off with `false`. Called off, or after a
-    /// crash, what is under the active key stays so, and the next call goes on with the rest.
-    ///
-    /// # Errors
-    /// [`RingError`]. [`RingError::Unreadable`] comes last, when everything else is done: those
-    /// records are under their old key. What a failing disk did not give is among them until the
-    /// store is opened anew.
-    pub async fn reseal(
+    /// What it goes through are blocks of rows; rows of ended sessions go on the way. What a failing
+    /// disk did not give counts as unreadable until the store is opened anew.
+    async fn reseal(
         &self,
         mut progress: impl FnMut(ResealProgress) -> bool + Send,
     ) -> Result<(), RingError> {
@@ -78,11 +51,8 @@ impl Engine {
         }
     }
 
-    /// How many records are under each key; proportional to their number.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the file cannot be read.
-    pub async fn key_use(&self) -> Result<Vec<RingUse>, StoreError> {
+    /// Rows that wait for their space to be reclaimed are counted as well.
+    async fn key_use(&self) -> Result<Vec<RingUse>, StoreError> {
         self.shared.check_open()?;
         let counted = self.read(|shared| {
             let mut counted: BTreeMap<[u8; 4], u64> = BTreeMap::new();
@@ -97,11 +67,7 @@ impl Engine {
         Ok(counted.await?.into_iter().map(used).collect())
     }
 
-    /// Lets go of the key `key`, so that the store does not ask for it any more.
-    ///
-    /// # Errors
-    /// [`RingError::StillNeeded`] while a record is under it, [`RingError::Active`] if it seals.
-    pub async fn retire(&self, key: KeyId) -> Result<(), RingError> {
+    async fn retire(&self, key: KeyId) -> Result<(), RingError> {
         let active = self.shared.ring.active();
         if key == active {
             return Err(RingError::Active(key));
@@ -112,7 +78,9 @@ impl Engine {
         }
         self.ask(|reply| Command::Upkeep(Upkeep::Retire { key, active, reply })).await?
     }
+}
 
+impl Engine {
     /// The first and the last block under another key than the active one.
     async fn under_other_keys(&self) -> Result<Option<(u64, u64)>, StoreError> {
         self.shared.check_open()?;

@@ -152,7 +152,6 @@ impl Failing for SealedFailure {
     fn exit_code(&self) -> u8 {
         match self {
             Self::Open(cause) => cause.exit_code(),
-            Self::Kind(_) => ARGUMENTS,
             Self::Ring(RingError::Store(error)) => error.exit_code(),
             Self::Ring(RingError::Unreadable(_)) => BAD_DATA,
             Self::Ring(RingError::Missing(_) | RingError::Different(_) | RingError::NotSealed) => {

@@ -15,10 +15,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use tokenkeep::Engine;
+use tokenkeep_core::keyring::{KeyId, ResealProgress, RingError, RingUse};
 use tokenkeep_core::{
-    Cursor, DeviceId, Email, EndReason, HolderId, ImportOutcome, Insert, InsertOutcome,
-    LeaseOutcome, Lookup, Page, Release, RemoveOutcome, ReplaceOutcome, StoreError, StoreId,
-    StoreStats, Timestamp, TokenRecord, TokenStore, Tokens, Version,
+    Cursor, DeviceId, Email, EndReason, HolderId, ImportOutcome, Insert, InsertOutcome, KeyRing,
+    LeaseOutcome, Lookup, Page, Release, RemoveOutcome, ReplaceOutcome, SealedStore, StoreError,
+    StoreId, StoreStats, Timestamp, TokenRecord, TokenStore, Tokens, Version,
 };
 
 use crate::config::StoreKind;
@@ -164,12 +165,56 @@ impl AnyStore {
     pub async fn close(&self) -> Result<(), StoreError> {
         match self {
             Self::Redb(store) => store.close().await.map_err(on_disk),
-            // It keeps nothing back.
+            // It keeps nothing back; the other servers hear that this one is gone.
             #[cfg(feature = "redis")]
-            Self::Redis(_) => Ok(()),
+            Self::Redis(store) => {
+                if let Err(error) = Box::pin(store.close()).await {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::warn!(error, "the other servers were not told that this one ends");
+                }
+                Ok(())
+            }
             #[cfg(feature = "sqlite")]
             Self::Sqlite(store) => store.close().await.map_err(on_disk),
         }
+    }
+}
+
+/// Does the same with whatever store it is, and leaves its errors as they are.
+macro_rules! with_sealed {
+    ($any:expr, $store:ident => $work:expr) => {
+        match $any {
+            AnyStore::Redb($store) => $work,
+            #[cfg(feature = "redis")]
+            AnyStore::Redis($store) => $work,
+            #[cfg(feature = "sqlite")]
+            AnyStore::Sqlite($store) => $work,
+        }
+    };
+}
+
+impl SealedStore for AnyStore {
+    async fn take_ring(&self, ring: KeyRing) -> Result<(), RingError> {
+        with_sealed!(self, store => Box::pin(store.take_ring(ring)).await)
+    }
+
+    fn key_ids(&self) -> Vec<KeyId> {
+        with_sealed!(self, store => store.key_ids())
+    }
+
+    async fn reseal(
+        &self,
+        progress: impl FnMut(ResealProgress) -> bool + Send,
+    ) -> Result<(), RingError> {
+        with_sealed!(self, store => Box::pin(store.reseal(progress)).await)
+    }
+
+    async fn key_use(&self) -> Result<Vec<RingUse>, StoreError> {
+        with_store!(self, store => store.key_use().await)
+    }
+
+    async fn retire(&self, key: KeyId) -> Result<(), RingError> {
+        with_sealed!(self, store => Box::pin(store.retire(key)).await)
     }
 }
 

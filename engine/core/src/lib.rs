@@ -42,8 +42,8 @@ pub use record::{
 pub use sessions::{Session, Sessions};
 pub use store::{
     Ceiling, CeilingPolicy, Cursor, Ended, HolderId, ImportOutcome, Insert, InsertOutcome,
-    LeaseOutcome, Lookup, Page, Release, RemoveOutcome, Removed, ReplaceOutcome, StoreError,
-    StoreStats, TokenStore, Tokens,
+    LeaseOutcome, Lookup, Page, Release, RemoveOutcome, Removed, ReplaceOutcome, SealedStore,
+    StoreError, StoreStats, TokenStore, Tokens,
 };
 pub use time::{Clock, InvalidTimestamp, ManualClock, SystemClock, TimeText, Timestamp};
 pub use token::{AccessToken, InvalidToken, Password, RefreshToken, SpentToken, TokenType};

@@ -3,6 +3,7 @@
 mod answer;
 mod error;
 mod request;
+mod sealed;
 mod walk;
 
 use std::future::Future;
@@ -17,6 +18,7 @@ pub use answer::{
 };
 pub use error::StoreError;
 pub use request::{Ceiling, CeilingPolicy, HolderId, Insert, Release, Tokens};
+pub use sealed::SealedStore;
 pub use walk::{Cursor, Page, StoreStats};
 
 /// Keeps the records of devices. Cloning a handle is cheap.

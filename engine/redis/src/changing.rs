@@ -9,6 +9,7 @@ use tokenkeep_core::{
 
 use crate::devices::not_understood;
 use crate::driver::Reply;
+use crate::rotation::Turn;
 use crate::row::{self, Life, Note, micros, none};
 use crate::scripts::{FINISH, INDEX_DROP, INDEX_LEARN, REPLACE, TOUCH, args};
 use crate::store::{Inner, nonce};
@@ -31,7 +32,8 @@ impl Inner {
         let Life { hard, idle, seen, .. } = &life;
         let mut args =
             args![micros(now), expected.number(), kind, nonce()?, hard, idle, seen, previous];
-        args.extend(self.encode(&record)?);
+        let turn = self.turn_to_seal().await?;
+        args.extend(self.encode(&record, &turn)?);
         let reply = self.on_adopted(&REPLACE, device, &args, now).await?;
         match reply.word() {
             "replaced" => {
@@ -145,7 +147,11 @@ impl Inner {
     }
 
     /// The fields of `record`, sealed.
-    pub(crate) fn encode(&self, record: &TokenRecord) -> Result<Vec<Vec<u8>>, StoreError> {
+    pub(crate) fn encode(
+        &self,
+        record: &TokenRecord,
+        _: &Turn<'_>,
+    ) -> Result<Vec<Vec<u8>>, StoreError> {
         row::encode(record, &self.sealing, &self.id).map_err(StoreError::unavailable)
     }
 }

@@ -116,7 +116,8 @@ impl Driver {
     async fn query(&self, cmd: &Cmd, slot: Option<u16>) -> Result<Reply, RedisError> {
         let mut attempt = 0;
         loop {
-            let result = self.link.send(cmd, slot.map(to_master)).await;
+            // The driver's futures are large, and nested deeply.
+            let result = Box::pin(self.link.send(cmd, slot.map(to_master))).await;
             match result {
                 Ok(value) => return Ok(value.into()),
                 Err(error) if attempt < ATTEMPTS && may_pass(&error) => {

@@ -70,6 +70,16 @@ impl From<Fault> for StoreError {
 #[error("the login took too long and was given up")]
 pub(crate) struct GivenUp;
 
+/// This server seals with a key that the store has let go of.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error(
+    "the key {key} was retired, and this server still seals with it: have it read the key ring \
+     again"
+)]
+pub(crate) struct Retired {
+    pub(crate) key: KeyId,
+}
+
 /// An answer of a script that does not have the form of one.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("redis gave an answer that is not understood")]
@@ -110,6 +120,14 @@ pub enum OpenError {
     #[error("the key ring does not fit this store: key {key} is missing in it or another one")]
     WrongKeyRing {
         /// The key that is missing or different.
+        key: KeyId,
+    },
+    /// The key ring lacks a key that records may be sealed with.
+    #[error(
+        "the key {key} is missing in the key ring, and records may be sealed with it: put it back"
+    )]
+    KeyMissing {
+        /// The key that is missing.
         key: KeyId,
     },
     /// The store is sealed, and it was asked for without sealing.

@@ -30,7 +30,8 @@ impl Inner {
         let Life { hard, idle, seen, .. } = life;
         let mut args = args![micros(now), version, hard, idle, seen, previous, count];
         args.extend(intent);
-        args.extend(self.encode(&record)?);
+        let turn = self.turn_to_seal().await?;
+        args.extend(self.encode(&record, &turn)?);
         match self.on_adopted(&IMPORT, device, &args, now).await?.word() {
             "imported" => Ok(ImportOutcome::Imported),
             "kept" => Ok(ImportOutcome::Kept),
@@ -94,7 +95,8 @@ impl Inner {
             &columns.refresh_expiry,
         ];
         args.extend(read.map(|column| column.as_bytes().to_vec()));
-        args.extend(self.encode(&record)?);
+        let turn = self.turn_to_seal().await?;
+        args.extend(self.encode(&record, &turn)?);
         args.extend(row::notes(&record));
         if matches!(self.sealing, Sealing::Off) {
             // Its columns stay as they are, to the letter.

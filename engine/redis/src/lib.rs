@@ -25,6 +25,16 @@
 //!
 //! Every operation on one device is one script in one slot, and every script may run twice.
 //!
+//! # Keys
+//!
+//! The meta hash (`tokenkeep:meta`) has check values of the keys that anything may be sealed with:
+//! a ring that lacks one of them is refused. Servers that share a store change their keys one
+//! after the other: each reads what the others sealed as soon as its ring has the key, or finds it
+//! where it comes from ([`KeyRing::rereading`](tokenkeep_core::KeyRing::rereading)). A key is let
+//! go of ([`SealedStore::retire`](tokenkeep_core::SealedStore::retire)) when nothing is under it
+//! and no server seals with it: each says in the meta hash what it seals with. A server that finds
+//! its key retired seals nothing until it has another ring.
+//!
 //! # Durability
 //!
 //! What is acknowledged is as durable as Redis is set up to make it. The store contract asks for
@@ -48,6 +58,7 @@ mod login;
 mod meta;
 mod moved;
 mod original;
+mod rotation;
 mod row;
 mod scripts;
 mod settings;

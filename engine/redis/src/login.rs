@@ -178,7 +178,8 @@ impl Inner {
         now: Timestamp,
     ) -> Result<&'static str, StoreError> {
         let mut args = args![micros(now), micros(record.dies_at()), nonce];
-        args.extend(self.encode(record)?);
+        let turn = self.turn_to_seal().await?;
+        args.extend(self.encode(record, &turn)?);
         args.extend(row::notes(record));
         let reply = self.on_record(&CREATE, record.device_id, &args).await?;
         match reply.word() {

@@ -1,6 +1,7 @@
 //! What a store says of itself: its format, its name, the keys it was sealed with.
 
 use tokenkeep_core::codec::Sealing;
+use tokenkeep_core::keyring::KeyId;
 use tokenkeep_core::{KeyRing, StoreId};
 
 use crate::driver::Driver;
@@ -39,8 +40,7 @@ pub(crate) async fn open(
     Ok(store)
 }
 
-/// Checks that `ring` opens what is there: it has the key that sealed last, and none of its keys
-/// goes by the name of another. Then takes its active key.
+/// Takes the active key of `ring`, if it opens what is there.
 async fn adopt(
     driver: &Driver,
     key: &str,
@@ -48,23 +48,29 @@ async fn adopt(
     ring: &KeyRing,
     store: &StoreId,
 ) -> Result<(), OpenError> {
-    for id in ring.ids() {
-        let known = meta.text(&format!("check:{id}"));
-        let value = ring.check_value(id, store).map(|value| hex(&value));
-        if known.is_some_and(|known| Some(known) != value.as_deref()) {
-            return Err(OpenError::WrongKeyRing { key: id });
-        }
-    }
-    if let Some(last) = meta.text("active") {
-        let last = last.parse().map_err(|_| OpenError::Damaged)?;
-        if ring.check_value(last, store).is_none() {
-            return Err(OpenError::WrongKeyRing { key: last });
-        }
-    }
+    check_ring(meta, ring, store)?;
     let active = ring.active();
     if let Some(value) = ring.check_value(active, store) {
-        put(driver, key, "HSETNX", &format!("check:{active}"), &hex(&value)).await?;
-        put(driver, key, "HSET", "active", &active.to_string()).await?;
+        let (active, check) = (active.to_string(), format!("check:{active}"));
+        let words = ["HSET", key, "active", &active, &check, &hex(&value)];
+        driver.command(&words.map(str::as_bytes)).await?;
+    }
+    Ok(())
+}
+
+/// Checks that `ring` opens what is there: it has every key that anything may be sealed with, and
+/// none of its keys goes by the name of another.
+pub(crate) fn check_ring(meta: &Row, ring: &KeyRing, store: &StoreId) -> Result<(), OpenError> {
+    let needed = meta.names("check:").map(|id| id.parse().map_err(|_| OpenError::Damaged));
+    let needed: Vec<KeyId> = needed.collect::<Result<_, _>>()?;
+    let has_none = !ring.ids().any(|id| needed.contains(&id));
+    for key in needed {
+        let known = meta.text(&format!("check:{key}"));
+        match ring.check_value(key, store).map(|value| hex(&value)) {
+            Some(value) if known == Some(&value) => {}
+            None if !has_none => return Err(OpenError::KeyMissing { key }),
+            _ => return Err(OpenError::WrongKeyRing { key }),
+        }
     }
     Ok(())
 }
@@ -92,7 +98,7 @@ pub(crate) async fn check_durability(driver: &Driver) {
     }
 }
 
-async fn read(driver: &Driver, key: &str) -> Result<Option<Row>, Fault> {
+pub(crate) async fn read(driver: &Driver, key: &str) -> Result<Option<Row>, Fault> {
     let reply = driver.command(&[b"HGETALL", key.as_bytes()]).await?;
     Ok(Row::read(&reply))
 }
@@ -102,4 +108,4 @@ async fn put(driver: &Driver, key: &str, how: &str, field: &str, value: &str) ->
     driver.command(&words).await.map(|_| ())
 }
 
-const FORMAT: &str = "1";
+pub(crate) const FORMAT: &str = "1";

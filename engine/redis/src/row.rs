@@ -35,6 +35,11 @@ impl Row {
         std::str::from_utf8(self.fields.get(name)?).ok()
     }
 
+    /// What follows `prefix` in the names of the fields that begin with it.
+    pub(crate) fn names(&self, prefix: &str) -> impl Iterator<Item = &str> {
+        self.fields.keys().filter_map(move |name| name.strip_prefix(prefix))
+    }
+
     /// The instant in our own field `name`.
     pub(crate) fn instant(&self, name: &str) -> Option<Timestamp> {
         self.text(name)?.parse().ok().map(Timestamp::from_unix_micros)

@@ -47,6 +47,18 @@ scripts! {
     IMPORT = "lua/import.lua";
     /// Takes a row of the original application over.
     ADOPT = "lua/adopt.lua";
+    /// Seals a record with another key.
+    RESEAL = "lua/reseal.lua";
+    /// Reads the clock of Redis.
+    CLOCK = "lua/clock.lua";
+    /// Says that this server seals with a key.
+    RING_SEAL = "lua/ring_seal.lua";
+    /// Says that it seals with another one from here on.
+    RING_TAKE = "lua/ring_take.lua";
+    /// Says that it seals nothing any more.
+    RING_LEAVE = "lua/ring_leave.lua";
+    /// Forgets a key.
+    RING_RETIRE = "lua/ring_retire.lua";
 }
 
 index_scripts! {

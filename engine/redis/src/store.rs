@@ -17,6 +17,7 @@ use crate::driver::{Driver, Reply, Script};
 use crate::fault::OpenError;
 use crate::keys::Keys;
 use crate::meta;
+use crate::rotation::Sealers;
 use crate::row::{Row, hex};
 use crate::settings::Settings;
 use crate::walking::Place;
@@ -38,6 +39,7 @@ pub(crate) struct Inner {
     pub(crate) keys: Keys,
     pub(crate) id: StoreId,
     pub(crate) sealing: Sealing,
+    pub(crate) sealers: Sealers,
     pub(crate) answerable: Duration,
     /// Records that could not be read.
     pub(crate) unreadable: AtomicU64,
@@ -57,7 +59,7 @@ impl RedisStore {
         }
         let driver = Driver::connect(&settings).await?;
         let keys = Keys::new(&settings.prefix);
-        let sealing = if settings.sealing { Sealing::On(ring) } else { Sealing::Off };
+        let sealing = if settings.sealing { Sealing::On(ring.detached()) } else { Sealing::Off };
         if matches!(sealing, Sealing::Off) {
             tracing::warn!("sealing is off: tokens lie in redis in the clear");
         }
@@ -84,6 +86,7 @@ impl RedisStore {
             keys,
             id,
             sealing,
+            sealers: Sealers::default(),
             answerable,
             unreadable,
             purging,

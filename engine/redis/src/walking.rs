@@ -27,9 +27,9 @@ pub(crate) struct Place {
 }
 
 /// A part of a walk.
-struct Step {
-    keys: Vec<Vec<u8>>,
-    next: Option<Place>,
+pub(crate) struct Step {
+    pub(crate) keys: Vec<Vec<u8>>,
+    pub(crate) next: Option<Place>,
 }
 
 impl Place {
@@ -160,7 +160,7 @@ impl Inner {
     }
 
     /// Reads on from `place`: at most `limit` keys that match `pattern`.
-    async fn step(
+    pub(crate) async fn step(
         &self,
         place: Option<Place>,
         pattern: &str,
@@ -214,7 +214,11 @@ impl Inner {
         Ok((next, keys))
     }
 
-    async fn rows_under(&self, keys: &[Vec<u8>]) -> Result<Vec<(DeviceId, Row)>, StoreError> {
+    /// The rows of the records under `keys`.
+    pub(crate) async fn rows_under(
+        &self,
+        keys: &[Vec<u8>],
+    ) -> Result<Vec<(DeviceId, Row)>, StoreError> {
         let devices = keys.iter().filter_map(|key| self.keys.device_in(key));
         let rows =
             devices.map(async |device| Ok::<_, StoreError>((device, self.row(device).await?)));

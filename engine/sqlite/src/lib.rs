@@ -103,6 +103,7 @@
 //! | commits, and what happens when one fails | `writer.rs` |
 //! | rows of the original application | `take_over.rs`, `row.rs` |
 //! | what is refused at opening | `open.rs` |
+//! | keys that change while the store is used | `rotation.rs` |
 
 mod backup;
 mod command;
@@ -115,6 +116,7 @@ mod options;
 mod port;
 mod readers;
 mod reading;
+mod rotation;
 mod row;
 mod rows;
 mod schema;

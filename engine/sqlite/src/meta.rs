@@ -10,13 +10,13 @@ use crate::open::OpenError;
 /// The first thing that is read of a file.
 ///
 /// As bytes: format, store id, 1 if it is sealed or 0, active key id, id and check value of each
-/// key that ever sealed, checksum.
+/// key that anything may be sealed with, checksum.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Meta {
     pub(crate) store: StoreId,
     /// The key that sealed last, if anything is sealed.
     active: Option<KeyId>,
-    /// How each key that ever sealed is recognised.
+    /// How each key is recognised that anything may be sealed with.
     checks: Vec<([u8; 4], [u8; 32])>,
 }
 
@@ -31,6 +31,11 @@ impl Meta {
     /// Takes the active key of `sealing`; true if that changes anything.
     pub(crate) fn adopt(&mut self, sealing: &Sealing) -> bool {
         let Sealing::On(ring) = sealing else { return false };
+        self.take(ring)
+    }
+
+    /// Takes the active key of `ring`; true if that changes anything.
+    pub(crate) fn take(&mut self, ring: &KeyRing) -> bool {
         let (before, active) = (self.clone(), ring.active());
         self.active = Some(active);
         let known = self.checks.iter().any(|(id, _)| id == active.as_bytes());
@@ -38,6 +43,11 @@ impl Meta {
             self.checks.push((*active.as_bytes(), check));
         }
         *self != before
+    }
+
+    /// Whether `key` sealed last.
+    pub(crate) fn is_active(&self, key: KeyId) -> bool {
+        self.active == Some(key)
     }
 
     pub(crate) fn is_sealed(&self) -> bool {
@@ -65,23 +75,32 @@ impl Meta {
             (None, Sealing::On(_)) if seal_plain => Ok(()),
             (None, Sealing::On(_)) => Err(OpenError::NotSealed),
             (Some(_), Sealing::Off) => Err(OpenError::Sealed),
-            (Some(active), Sealing::On(ring)) => self.check_ring(active, ring),
+            (Some(_), Sealing::On(ring)) => self.check_ring(ring),
         }
     }
 
-    /// Whether `ring` has the key that sealed last, and none of its keys goes by the name of
-    /// another.
-    fn check_ring(&self, active: KeyId, ring: &KeyRing) -> Result<(), OpenError> {
+    /// Whether `ring` opens what is in the file: it has every key that anything may be sealed
+    /// with, and none of its keys goes by the name of another.
+    pub(crate) fn check_ring(&self, ring: &KeyRing) -> Result<(), OpenError> {
         for (id, check) in &self.checks {
             let id = KeyId::from_bytes(*id);
             match ring.check_value(id, &self.store) {
                 Some(value) if value == *check => {}
                 Some(_) => return Err(OpenError::WrongKeyRing { key: id }),
-                None if id == active => return Err(OpenError::WrongKeyRing { key: id }),
-                None => tracing::warn!(key = %id, "a retired key is not in the key ring any more"),
+                None if self.has_none_of(ring) => return Err(OpenError::WrongKeyRing { key: id }),
+                None => return Err(OpenError::KeyMissing { key: id }),
             }
         }
         Ok(())
+    }
+
+    fn has_none_of(&self, ring: &KeyRing) -> bool {
+        !ring.ids().any(|id| self.checks.iter().any(|(known, _)| known == id.as_bytes()))
+    }
+
+    /// Forgets `key`, which nothing is sealed with any more.
+    pub(crate) fn forget(&mut self, key: KeyId) {
+        self.checks.retain(|(id, _)| id != key.as_bytes());
     }
 
     /// Reads the meta row; an inner error says what is wrong with it.

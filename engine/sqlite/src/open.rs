@@ -47,6 +47,7 @@ pub(crate) fn file(path: &Path, options: &Options) -> Result<Opened, OpenError> 
     if matches!(options.sealing, Sealing::Off) {
         tracing::warn!(path = %path.display(), "sealing is off: tokens lie in the file in the clear");
     }
+    let options = &options.clone().with_own_ring();
     let mut writer = connection::for_writing(&path, options).map_err(OpenError::sqlite(&path))?;
     let form = begin(&mut writer, &path, options)?;
     if meta::is_sweep_due(&writer).map_err(OpenError::sqlite(&path))? {

@@ -114,6 +114,14 @@ impl Options {
         self.seal_plain = seal;
         self
     }
+
+    /// What is taken up in this store is not taken up elsewhere.
+    pub(crate) fn with_own_ring(mut self) -> Self {
+        if let Sealing::On(ring) = &self.sealing {
+            self.sealing = Sealing::On(ring.detached());
+        }
+        self
+    }
 }
 
 impl fmt::Debug for Options {

@@ -34,6 +34,14 @@ impl Form {
         Columns::encode(record, &self.sealing, &self.store, TimeText::WithoutOffset)
     }
 
+    /// Whether `columns` are under the key that seals at the moment.
+    pub(crate) fn is_current(&self, columns: &Columns) -> bool {
+        match &self.sealing {
+            Sealing::On(ring) => columns.key() == Some(ring.active()),
+            Sealing::Off => true,
+        }
+    }
+
     /// Whether the original application may write into the table, too.
     pub(crate) fn is_shared(&self) -> bool {
         matches!(self.sealing, Sealing::Off)
@@ -47,7 +55,7 @@ pub(crate) struct Found {
     /// Absent if the text is no device id.
     pub(crate) device: Option<DeviceId>,
     /// Absent if a column holds something else than text.
-    columns: Option<Columns>,
+    pub(crate) columns: Option<Columns>,
     /// The last use and the visit before it, once they were noted.
     used: Option<(Timestamp, Option<Timestamp>)>,
     intent: Option<RefreshIntent>,

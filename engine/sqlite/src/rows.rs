@@ -16,7 +16,7 @@ use crate::schema::{canonical_device, expiries, unsettled};
 /// The rows, as the transaction of `connection` sees them.
 #[derive(Debug)]
 pub(crate) struct Rows<'a> {
-    connection: &'a Connection,
+    pub(crate) connection: &'a Connection,
     pub(crate) form: &'a Form,
     /// How long it is answered why a session ended.
     answerable: Duration,
@@ -99,6 +99,17 @@ impl<'a> Rows<'a> {
         record: &TokenRecord,
         columns: &Columns,
     ) -> Result<Arc<TokenRecord>, Fault> {
+        let resealed;
+        let columns = match self.form.is_current(columns) {
+            true => columns,
+            // The ring was changed since the caller sealed it.
+            false => {
+                let device = record.device_id;
+                let sealed = self.form.write(record);
+                resealed = sealed.map_err(|cause| Fault::Unreadable(device, cause))?;
+                &resealed
+            }
+        };
         let (sql, key) = match id {
             Some(id) => (WRITE, Value::Integer(id)),
             None => (INSERT, Value::Text(record.device_id.to_string())),
@@ -244,6 +255,32 @@ impl<'a> Rows<'a> {
         Ok(())
     }
 
+    /// Has row `id` stand there as in `sealed`, if its own column is still `rest`, and the ring was
+    /// not changed since it was sealed.
+    pub(crate) fn reseal(&self, id: i64, rest: &[u8], sealed: &Columns) -> Result<(), Fault> {
+        if !self.form.is_current(sealed) {
+            return Ok(());
+        }
+        self.connection.prepare_cached(RESEAL)?.execute(named_params! {
+            ":id": id,
+            ":before": rest,
+            ":email": sealed.email,
+            ":token_type": sealed.token_type,
+            ":access_token": sealed.access_token.as_str(),
+            ":access_expiry": sealed.access_expiry,
+            ":refresh_token": sealed.refresh_token.as_str(),
+            ":refresh_expiry": sealed.refresh_expiry,
+            ":rest": sealed.rest,
+        })?;
+        Ok(())
+    }
+
+    /// Our own column of the row that was set aside under `number`, if it is sealed.
+    pub(crate) fn rest_aside(&self, number: i64) -> Result<Option<Vec<u8>>, Fault> {
+        let mut query = self.connection.prepare_cached(REST_ASIDE)?;
+        Ok(query.query_row([number], |row| row.get(0)).optional()?)
+    }
+
     /// Whether the indices are there that statements name; an error if they are not.
     pub(crate) fn check_indices(&self) -> rusqlite::Result<()> {
         [PURGE, DUE, UNSETTLED, OPEN_INTENTS, STATS]
@@ -306,6 +343,10 @@ const NOTE: &str = "UPDATE user_auth_credentials SET last_seen_at = :last_seen_a
     previous_visit_at = :previous_visit_at, dies_at = :dies_at, holder = :holder,
     leased_since = :leased_since, leased_until = :leased_until, uncertain = :uncertain
     WHERE id = :id";
+const RESEAL: &str = "UPDATE user_auth_credentials SET email = :email, token_type = :token_type,
+    access_token = :access_token, access_expiry = :access_expiry,
+    refresh_token = :refresh_token, refresh_expiry = :refresh_expiry, rest = :rest,
+    written = :access_expiry || ' ' || :refresh_expiry WHERE id = :id AND rest = :before";
 const SETTLE: &str = concat!(
     "UPDATE user_auth_credentials SET rest = ?2, written = ",
     expiries!(),
@@ -337,6 +378,8 @@ const SET_ASIDE: &str = "INSERT INTO tokenkeep_set_aside (id, why, device_id, em
 const SEAL_ASIDE: &str = "UPDATE tokenkeep_set_aside
     SET access_token = ?2, refresh_token = ?3, rest = ?4 WHERE number = ?1";
 const NUMBERS_ASIDE: &str = "SELECT number FROM tokenkeep_set_aside";
+const REST_ASIDE: &str = "SELECT rest FROM tokenkeep_set_aside
+    WHERE number = ?1 AND typeof(rest) = 'blob'";
 const RAW_ASIDE: &str = "SELECT CAST(coalesce(id, 0) AS INTEGER),
     CAST(coalesce(access_token, '') AS BLOB), CAST(coalesce(refresh_token, '') AS BLOB)
     FROM tokenkeep_set_aside WHERE number = ?1";

@@ -44,6 +44,25 @@ pub(crate) fn seal_set_aside(rows: &Rows<'_>) -> Result<(), Fault> {
     Ok(())
 }
 
+/// Seals what was set aside under `number` with the active key, unless it is; what does not open
+/// stays as it is.
+pub(crate) fn reseal_aside(rows: &Rows<'_>, number: i64) -> Result<(), Fault> {
+    let Some(rest) = rows.rest_aside(number)? else { return Ok(()) };
+    let (id, access, refresh) = rows.raw_aside(number)?;
+    let mut columns = sealed_tokens(rows, id, (&[], &[]))?;
+    let text = |bytes| String::from_utf8(bytes).unwrap_or_default().into();
+    (columns.access_token, columns.refresh_token) = (text(access), text(refresh));
+    columns.rest = Some(rest);
+    if rows.form.is_current(&columns) {
+        return Ok(());
+    }
+    let (device, form) = (nobodys_device(id), rows.form);
+    let opened = columns.decode(device, &form.sealing, &form.store, Timestamp::default());
+    let Ok(record) = opened else { return Ok(()) };
+    let sealed = form.write(&record).map_err(|cause| Fault::Unreadable(device, cause))?;
+    rows.seal_aside(number, &sealed)
+}
+
 /// Takes over at most so many rows that the original application wrote since; returns whether
 /// there may be more.
 pub(crate) fn what_was_written(rows: &Rows<'_>, now: Timestamp) -> Result<bool, Fault> {
@@ -93,7 +112,7 @@ fn sealed_tokens(
     id: i64,
     (access, refresh): (&[u8], &[u8]),
 ) -> Result<Columns, Fault> {
-    let device = DeviceId::from_bytes(u128::from(id.unsigned_abs()).to_be_bytes());
+    let device = nobodys_device(id);
     let malformed = Fault::malformed(device);
     let record = TokenRecord {
         device_id: device,
@@ -116,6 +135,11 @@ fn sealed_tokens(
         refresh_intent: None,
     };
     rows.form.write(&record).map_err(|cause| Fault::Unreadable(device, cause))
+}
+
+/// The device of the record that what stood in row `id` is sealed as.
+fn nobodys_device(id: i64) -> DeviceId {
+    DeviceId::from_bytes(u128::from(id.unsigned_abs()).to_be_bytes())
 }
 
 /// `bytes` as text that can be a token: as they are, or in hex, cut where no token is as long.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use redb::{Database, ReadableTable as _, TableDefinition};
 use tokenkeep::testing::with_colliding_emails;
-use tokenkeep::{Engine, KeyRing, ManualClock, Options};
-use tokenkeep_core::testing::conformance::{Fixture, START};
+use tokenkeep::{Engine, KeyRing, ManualClock, OpenError, Options};
+use tokenkeep_core::testing::conformance::{Fixture, START, SealedFixture};
 
 /// A store in a directory; with `COLLIDING`, all emails have the same hash.
 struct OnDisk<const COLLIDING: bool> {
@@ -18,17 +18,18 @@ struct OnDisk<const COLLIDING: bool> {
 
 impl<const COLLIDING: bool> OnDisk<COLLIDING> {
     fn open_at(directory: tempfile::TempDir, clock: Arc<ManualClock>, ring: KeyRing) -> Self {
-        let options = Options::new().clock(clock.clone()).key_ring(ring.clone());
-        let options = if COLLIDING { with_colliding_emails(options) } else { options };
-        let engine = Engine::open(directory.path(), options).unwrap();
-        Self { engine, ring, clock, directory }
+        Self::try_open(directory, clock, ring).unwrap()
     }
 
-    async fn reopen_with(self, ring: KeyRing) -> Self {
-        let Self { engine, clock, directory, .. } = self;
-        engine.close().await.unwrap();
-        drop(engine);
-        Self::open_at(directory, clock, ring)
+    fn try_open(
+        directory: tempfile::TempDir,
+        clock: Arc<ManualClock>,
+        ring: KeyRing,
+    ) -> Result<Self, OpenError> {
+        let options = Options::new().clock(clock.clone()).key_ring(ring.clone());
+        let options = if COLLIDING { with_colliding_emails(options) } else { options };
+        let engine = Engine::open(directory.path(), options)?;
+        Ok(Self { engine, ring, clock, directory })
     }
 }
 
@@ -42,7 +43,7 @@ impl<const COLLIDING: bool> Fixture for OnDisk<COLLIDING> {
 
     async fn reopen(self) -> Self {
         let ring = self.ring.clone();
-        self.reopen_with(ring).await
+        self.reopen_with(ring).await.unwrap()
     }
 
     async fn spoil(self) -> Self {
@@ -67,6 +68,19 @@ impl<const COLLIDING: bool> Fixture for OnDisk<COLLIDING> {
     }
 }
 
+impl<const COLLIDING: bool> SealedFixture for OnDisk<COLLIDING> {
+    fn ring(&self) -> KeyRing {
+        self.ring.clone()
+    }
+
+    async fn reopen_with(self, ring: KeyRing) -> Result<Self, String> {
+        let Self { engine, clock, directory, .. } = self;
+        engine.close().await.unwrap();
+        drop(engine);
+        Self::try_open(directory, clock, ring).map_err(|error| error.to_string())
+    }
+}
+
 /// Changes every sealed token in the file; a ring without the key would open no store at all.
 fn damage_bodies(file: &Path) {
     let transaction = Database::open(file).unwrap().begin_write().unwrap();
@@ -86,6 +100,7 @@ fn damage_bodies(file: &Path) {
 }
 
 tokenkeep_core::store_conformance!(OnDisk<false>);
+tokenkeep_core::sealed_store_conformance!(OnDisk<false>);
 
 /// Emails that the index cannot tell apart are two users all the same.
 mod colliding {

@@ -4,6 +4,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
+use tokenkeep_core::keyring::RingError;
 use tokenkeep_core::{Clock, Sessions, SystemClock};
 use tokenkeep_server::central::CentralIssuer;
 use tokenkeep_server::config::{Config, Listen, ServerSettings, StoreKind};
@@ -124,9 +125,8 @@ fn read_certificate_again(tls: &Tls) {
 async fn read_keys_again(upkeep: &StoreUpkeep) {
     match upkeep.take_ring().await {
         Ok(active) => tracing::info!(%active, "the key ring was read again"),
-        Err(SealedFailure::Kind(kind)) => {
-            tracing::info!(%kind, "the key ring is read at the next start: only redb takes it now");
-        }
+        // There is none to take up.
+        Err(SealedFailure::Ring(RingError::NotSealed)) => {}
         Err(error) => {
             let error = format!("{:#}", anyhow!(error));
             tracing::error!(error, "the key ring stays as it was");

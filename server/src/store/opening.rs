@@ -114,13 +114,27 @@ pub(super) async fn open_with(
         }
         Address::Redis(redis) => {
             let redis = logged_in(config, redis.clone())?;
-            open_redis(&redis, ring, id).await
+            open_redis(&redis, &rereading(config, address, ring), id).await
         }
         Address::Sqlite(file) => open_sqlite(file, sealing(config.store.sqlite.sealing, ring), id),
         Address::OriginalRedis(_) | Address::OriginalSqlite(_) => {
             Err(StoreFailure::Original(address.to_string()))
         }
     }
+}
+
+/// `ring`, and what is found by then where it comes from: other servers seal into the same store.
+fn rereading(config: &Config, address: &Address, ring: &KeyRing) -> KeyRing {
+    let source = ring_source(config, address);
+    ring.rereading(move || {
+        let is_there = !matches!(&source, KeyRingSource::File(path) if !path.is_file());
+        let read = is_there.then(|| ring_at(&source))?;
+        let warn = |error: &StoreFailure| {
+            let error = error as &dyn std::error::Error;
+            tracing::warn!(error, "a key is missing, and the key ring cannot be read again");
+        };
+        read.inspect_err(warn).ok()
+    })
 }
 
 fn sealing(on: bool, ring: &KeyRing) -> Sealing {

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use tokenkeep_core::keyring::{KeyId, RingError, RingUse};
-use tokenkeep_core::{Clock, KeyRing, StoreError};
+use tokenkeep_core::{Clock, KeyRing, SealedStore as _, StoreError};
 
 use super::outbox::open_outbox_that_is_there;
 use super::{AnyStore, StoreFailure, configured, existing_ring, open_configured};
-use crate::config::{Config, StoreKind};
+use crate::config::Config;
 
 /// The stores that one key ring seals, and that change their keys together.
 #[derive(Clone, Debug)]
@@ -28,9 +28,6 @@ pub enum SealedFailure {
     /// A store, or the ring, cannot be opened.
     #[error(transparent)]
     Open(#[from] StoreFailure),
-    /// That kind of store does it at its start only.
-    #[error("a {0} store takes another ring when its servers start, and reseals nothing by itself")]
-    Kind(StoreKind),
     /// The store is not the one of the settings any more.
     #[error("the server was moved: start it with the new settings first")]
     Moved,
@@ -78,8 +75,8 @@ impl Sealed {
     /// # Errors
     /// [`SealedFailure`].
     pub async fn take_ring(&self, ring: &KeyRing) -> Result<(), SealedFailure> {
-        for store in self.all() {
-            store.take_ring(ring).await?;
+        for store in self.all()? {
+            store.take_ring(ring.clone()).await?;
         }
         Ok(())
     }
@@ -94,12 +91,12 @@ impl Sealed {
         mut progress: impl FnMut(u64) -> bool + Send,
     ) -> Result<(), SealedFailure> {
         let mut before = 0;
-        for store in self.all() {
+        for store in self.all()? {
             let mut last = 0;
             store
-                .reseal(|done| {
-                    last = done;
-                    progress(before + done)
+                .reseal(|resealed| {
+                    last = resealed.done;
+                    progress(before + last)
                 })
                 .await?;
             before += last;
@@ -113,17 +110,17 @@ impl Sealed {
     /// [`SealedFailure`]
     pub async fn retire(&self, key: KeyId) -> Result<(), SealedFailure> {
         let mut records = 0;
-        for store in self.all() {
-            let used = store.key_use().await?.into_iter().filter(|used| used.key == key);
-            records += used.map(|used| used.records).sum::<u64>();
-            if store.active_key()? == key {
+        for store in self.all()? {
+            if store.key_ids().first() == Some(&key) {
                 return Err(RingError::Active(key).into());
             }
+            let used = store.key_use().await.map_err(RingError::Store)?.into_iter();
+            records += used.filter(|used| used.key == key).map(|used| used.records).sum::<u64>();
         }
         if records > 0 {
             return Err(RingError::StillNeeded(RingUse { key, records }).into());
         }
-        for store in self.all() {
+        for store in self.all()? {
             store.retire(key).await?;
         }
         Ok(())
@@ -140,38 +137,13 @@ impl Sealed {
         if and_store { self.store.close().await } else { Ok(()) }
     }
 
-    /// The store comes first: the outbox has less to lose.
-    fn all(&self) -> impl Iterator<Item = &AnyStore> {
-        std::iter::once(&self.store).chain(&self.outbox)
-    }
-}
-
-impl AnyStore {
-    async fn take_ring(&self, ring: &KeyRing) -> Result<(), SealedFailure> {
-        Ok(self.resealing()?.take_ring(ring.clone()).await?)
-    }
-
-    async fn reseal(
-        &self,
-        mut progress: impl FnMut(u64) -> bool + Send,
-    ) -> Result<(), SealedFailure> {
-        Ok(self.resealing()?.reseal(|resealed| progress(resealed.done)).await?)
-    }
-
-    async fn key_use(&self) -> Result<Vec<RingUse>, SealedFailure> {
-        Ok(self.resealing()?.key_use().await.map_err(RingError::Store)?)
-    }
-
-    async fn retire(&self, key: KeyId) -> Result<(), SealedFailure> {
-        Ok(self.resealing()?.retire(key).await?)
-    }
-
-    fn active_key(&self) -> Result<KeyId, SealedFailure> {
-        let ids = self.resealing()?.key_ids();
-        ids.first().copied().ok_or_else(|| RingError::NotSealed.into())
-    }
-
-    fn resealing(&self) -> Result<&tokenkeep::Engine, SealedFailure> {
-        self.engine().ok_or_else(|| SealedFailure::Kind(self.kind()))
+    /// Those that seal; the store comes first: the outbox has less to lose.
+    fn all(&self) -> Result<impl Iterator<Item = &AnyStore>, SealedFailure> {
+        let all = std::iter::once(&self.store).chain(&self.outbox);
+        let sealed: Vec<_> = all.filter(|store| !store.key_ids().is_empty()).collect();
+        if sealed.is_empty() {
+            return Err(RingError::NotSealed.into());
+        }
+        Ok(sealed.into_iter())
     }
 }

@@ -9,27 +9,39 @@ use serde_json::json;
 use tokenkeep_core::wire::{TaskBody, TaskState};
 use tokenkeep_core::{Email, KeyRing, Password, SystemClock};
 use tokenkeep_server::assembly;
+use tokenkeep_server::config::StoreKind;
 use tokenkeep_server::demo::{Demo, DemoSettings};
 
 use crate::auth_server::AuthServer;
 use crate::commands::complaint;
 use crate::process::{Installation, Server, must};
+use crate::stores::{Ground, over_every_store};
 use crate::world::{PATIENCE, cookie_of};
+
+over_every_store! {
+    #[tokio::test(flavor = "multi_thread")]
+    a_running_server_changes_its_keys_and_nobody_is_logged_out,
+    a_hangup_takes_the_ring_up_and_a_bad_one_changes_nothing,
+    the_keys_of_a_store_that_nobody_serves_are_changed_as_well,
+    a_server_does_not_start_without_a_key_that_it_needs,
+}
 
 struct Site {
     place: Installation,
+    _ground: Ground,
     http: Client,
     auth_server: AuthServer,
 }
 
 impl Site {
-    fn new(more: &str) -> Self {
+    async fn new(kind: StoreKind) -> Self {
+        let ground = Ground::of(kind).await;
         let demo = Demo::new(DemoSettings::default(), Arc::new(SystemClock::new()));
         let email: Email = "ada@example.org".parse().unwrap();
         demo.register(email, &Password::new("right")).unwrap();
         let auth_server = AuthServer::start(demo);
-        let place = Installation::new(&auth_server.url(), more);
-        Self { place, http: assembly::http_client().unwrap(), auth_server }
+        let place = Installation::new(&auth_server.url(), &ground.settings());
+        Self { place, _ground: ground, http: assembly::http_client().unwrap(), auth_server }
     }
 
     async fn login(&self, server: &Server) -> String {
@@ -70,9 +82,8 @@ impl Site {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_running_server_changes_its_keys_and_nobody_is_logged_out() {
-    let mut site = Site::new("");
+async fn a_running_server_changes_its_keys_and_nobody_is_logged_out(kind: StoreKind) {
+    let mut site = Site::new(kind).await;
     let server = site.place.serve().await;
     let key = site.place.key(&["admin:write"]).await;
     let remote = Some((&server, key.as_str()));
@@ -105,9 +116,8 @@ async fn a_running_server_changes_its_keys_and_nobody_is_logged_out() {
     server.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_hangup_takes_the_ring_up_and_a_bad_one_changes_nothing() {
-    let site = Site::new("");
+async fn a_hangup_takes_the_ring_up_and_a_bad_one_changes_nothing(kind: StoreKind) {
+    let site = Site::new(kind).await;
     let server = site.place.serve().await;
     let mut cookies = vec![site.login(&server).await];
     let new = must(site.keys(&["rotate-ring"], None)).await.trim().to_owned();
@@ -129,9 +139,8 @@ async fn a_hangup_takes_the_ring_up_and_a_bad_one_changes_nothing() {
     server.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_keys_of_a_store_that_nobody_serves_are_changed_as_well() {
-    let mut site = Site::new("");
+async fn the_keys_of_a_store_that_nobody_serves_are_changed_as_well(kind: StoreKind) {
+    let mut site = Site::new(kind).await;
     let server = site.place.serve().await;
     let cookies = [site.login(&server).await];
     let gone = site.login(&server).await;
@@ -140,7 +149,7 @@ async fn the_keys_of_a_store_that_nobody_serves_are_changed_as_well() {
     let old = site.ring().active().to_string();
     let said = complaint(site.keys(&["reseal"], None), 69).await;
     assert!(said.contains("in use"), "{said}");
-    server.kill().await;
+    server.stop().await;
 
     let said = complaint(site.keys(&["retire", &old], None), 2).await;
     assert!(said.contains("is the active key"), "{said}");
@@ -159,7 +168,7 @@ async fn the_keys_of_a_store_that_nobody_serves_are_changed_as_well() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_outbox_of_a_server_that_tells_nobody_any_more_changes_its_keys_too() {
-    let mut site = Site::new("");
+    let mut site = Site::new(StoreKind::Redb).await;
     let server = site.place.serve().await;
     let gone = site.login(&server).await;
     site.auth_server.go_away().await;
@@ -181,7 +190,7 @@ async fn the_outbox_of_a_server_that_tells_nobody_any_more_changes_its_keys_too(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_ring_of_the_environment_is_not_rotated_and_seals_all_the_same() {
-    let site = Site::new("");
+    let site = Site::new(StoreKind::Redb).await;
     let ring = KeyRing::generate().unwrap().to_text().to_string();
     let mut serve = site.place.command(&["serve", "--listen", "127.0.0.1:0"]);
     serve.env("TOKENKEEP_KEY_RING", &ring);
@@ -213,9 +222,8 @@ fn bounded(command: &Command) -> Command {
     bounded
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_server_does_not_start_without_a_key_that_it_needs() {
-    let site = Site::new("");
+async fn a_server_does_not_start_without_a_key_that_it_needs(kind: StoreKind) {
+    let site = Site::new(kind).await;
     let server = site.place.serve().await;
     let cookies = [site.login(&server).await];
     must(site.keys(&["rotate-ring"], None)).await;
@@ -239,7 +247,7 @@ async fn a_server_does_not_start_without_a_key_that_it_needs() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_task_on_keys_is_checked_before_it_begins() {
-    let site = Site::new("");
+    let site = Site::new(StoreKind::Redb).await;
     let server = site.place.serve().await;
     let key = site.place.key(&["admin:write"]).await;
     let order = async |body: serde_json::Value| {

@@ -3,6 +3,7 @@
 mod death;
 mod gap;
 mod leaving;
+mod rotation;
 mod storm;
 mod stream;
 mod upstream;

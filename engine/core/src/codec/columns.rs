@@ -126,6 +126,22 @@ impl Columns {
         }
     }
 
+    /// The id of the key that they are sealed with, if they are sealed.
+    #[must_use]
+    pub fn key(&self) -> Option<KeyId> {
+        Self::key_in(self.rest.as_deref()?)
+    }
+
+    /// The id of the key that the columns with this `rest` are sealed with, if they are sealed.
+    #[must_use]
+    pub fn key_in(rest: &[u8]) -> Option<KeyId> {
+        if rest.get(1) != Some(&SEALED) {
+            return None;
+        }
+        let (content, _tag) = rest.split_last_chunk::<32>()?;
+        Some(KeyId::from_bytes(*content.last_chunk::<4>()?))
+    }
+
     fn seal(&mut self, record: &TokenRecord, key: &Key, store: &StoreId) -> Result<(), CodecError> {
         let (device, version) = (record.device_id, record.version);
         for (token, field) in [(&mut self.access_token, ACCESS), (&mut self.refresh_token, REFRESH)]

@@ -3,28 +3,9 @@
 use std::sync::{Arc, PoisonError};
 
 use super::{KeyId, KeyRing, Shared};
-use crate::{RandomUnavailable, StoreError};
+use crate::StoreError;
 
 impl KeyRing {
-    /// This ring with a fresh key that seals nothing: it can be brought to every server before
-    /// one of them seals with it.
-    ///
-    /// # Errors
-    /// [`RandomUnavailable`] if the operating system gives no random bytes.
-    pub fn with_standby(&self) -> Result<(Self, KeyId), RandomUnavailable> {
-        let fresh = Arc::new(self.fresh_key()?);
-        let id = fresh.id;
-        Ok((Self::of(self.keys().iter().cloned().chain([fresh]).collect()), id))
-    }
-
-    /// This ring with `active` as the key that seals, if it has it.
-    #[must_use]
-    pub fn activated(&self, active: KeyId) -> Option<Self> {
-        let (first, rest): (Vec<_>, Vec<_>) =
-            self.keys().iter().cloned().partition(|key| key.id == active);
-        (!first.is_empty()).then(|| Self::of(first.into_iter().chain(rest).collect()))
-    }
-
     /// This ring without the key `id`, unless that is the active one.
     #[must_use]
     pub fn without(&self, id: KeyId) -> Option<Self> {
@@ -76,6 +57,15 @@ pub struct RingUse {
     pub records: u64,
 }
 
+/// How far resealing is, in whatever the store goes through: records, or blocks of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ResealProgress {
+    /// What was gone through.
+    pub done: u64,
+    /// All that there was when it began.
+    pub total: u64,
+}
+
 /// Why a store did not change its keys. It goes on with those that it had.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -95,6 +85,12 @@ pub enum RingError {
     /// Records are sealed with the key.
     #[error("{} records are still under the key {}: reseal them first", .0.records, .0.key)]
     StillNeeded(RingUse),
+    /// Another process that has the store open seals with the key, or did a moment ago.
+    #[error(
+        "another server sealed with the key {0} within the last minute: have every server read \
+         the key ring again, and try again in a minute"
+    )]
+    SealsElsewhere(KeyId),
     /// Records cannot be resealed, because they cannot be read.
     #[error("{0} records cannot be read, and were left as they are")]
     Unreadable(u64),
@@ -109,16 +105,6 @@ pub enum RingError {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_standby_key_seals_nothing_until_it_is_made_active() {
-        let ring = KeyRing::generate().unwrap();
-        let (waiting, id) = ring.with_standby().unwrap();
-        assert_eq!(waiting.active(), ring.active());
-        let rotated = waiting.activated(id).unwrap();
-        assert_eq!(rotated.ids().collect::<Vec<_>>(), [id, ring.active()]);
-        assert!(ring.activated(id).is_none(), "a key that is not there");
-    }
 
     #[test]
     fn the_active_key_is_not_taken_out() {

@@ -49,6 +49,7 @@ mod index;
 mod lease;
 mod races;
 mod records;
+mod rotation;
 mod unreadable;
 mod uses;
 
@@ -60,6 +61,7 @@ pub use index::*;
 pub use lease::*;
 pub use races::*;
 pub use records::*;
+pub use rotation::*;
 pub use unreadable::*;
 pub use uses::*;
 
@@ -69,8 +71,8 @@ use std::time::Duration;
 
 use super::record;
 use crate::{
-    DeviceId, Email, EndReason, Insert, InsertOutcome, KeyRing, Lookup, ManualClock, Timestamp,
-    TokenRecord, TokenStore,
+    DeviceId, Email, EndReason, Insert, InsertOutcome, KeyRing, Lookup, ManualClock, SealedStore,
+    Timestamp, TokenRecord, TokenStore,
 };
 
 /// A store to be tested, on storage of its own.
@@ -101,14 +103,13 @@ pub trait Fixture: Sized + Send + Sync + 'static {
     fn written(&self) -> Vec<u8>;
 }
 
-/// A ring that opens nothing that `ring` sealed, after one that has the keys of both: a store
-/// takes the second only once it has seen the first.
-#[must_use]
-pub fn lost_keys(ring: &KeyRing) -> (KeyRing, KeyRing) {
-    let rotated = ring.rotated().unwrap();
-    let kept: Vec<String> = rotated.to_text().lines().take(2).map(str::to_owned).collect();
-    let fresh = KeyRing::parse(&kept.join("\n")).unwrap();
-    (rotated, fresh)
+/// A fixture whose store seals.
+pub trait SealedFixture: Fixture<Store: SealedStore> {
+    /// The ring that the store was opened with, as it was then.
+    fn ring(&self) -> KeyRing;
+
+    /// Closes the store and opens it with `ring`; an error is the sentence of why not.
+    fn reopen_with(self, ring: KeyRing) -> impl Future<Output = Result<Self, String>> + Send;
 }
 
 /// What the clock of a fresh fixture says.
@@ -186,6 +187,23 @@ macro_rules! store_conformance {
             conformance::$claim(<$fixture>::open().await).await;
         }
     )+};
+}
+
+/// Declares one test for each claim about the keys of a store that seals, over a
+/// [`SealedFixture`](crate::testing::conformance::SealedFixture).
+#[macro_export]
+macro_rules! sealed_store_conformance {
+    ($fixture:ty) => {
+        $crate::store_conformance!($fixture;
+            keys_change_and_nobody_is_logged_out,
+            a_key_that_records_are_under_is_not_retired,
+            a_ring_without_a_needed_key_is_refused,
+            a_key_of_another_ring_is_refused,
+            resealing_that_was_called_off_goes_on,
+            resealing_beats_no_refresh_and_no_logout,
+            what_cannot_be_read_is_not_resealed
+        );
+    };
 }
 
 const ADA: &str = "ada@example.org";

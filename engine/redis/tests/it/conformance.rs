@@ -4,9 +4,9 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 
-use tokenkeep_core::testing::conformance::{Fixture, START, lost_keys};
+use tokenkeep_core::testing::conformance::{Fixture, START, SealedFixture};
 use tokenkeep_core::{KeyRing, ManualClock};
-use tokenkeep_redis::{RedisStore, Settings};
+use tokenkeep_redis::{OpenError, RedisStore, Settings};
 use tokio::sync::Mutex;
 
 use crate::server::{Cluster, Server};
@@ -19,6 +19,7 @@ static FIXTURES: AtomicU32 = AtomicU32::new(0);
 /// A store with a prefix of its own on servers `S`.
 struct On<S> {
     servers: Arc<S>,
+    prefix: String,
     settings: Settings,
     ring: KeyRing,
     store: RedisStore,
@@ -28,25 +29,33 @@ struct On<S> {
 impl<S> On<S> {
     async fn on(servers: Arc<S>, settings: Settings) -> Self {
         let number = FIXTURES.fetch_add(1, Ordering::Relaxed);
-        let settings = settings.prefix(format!("test-{number}:"));
+        let prefix = format!("test-{number}:");
+        let settings = settings.prefix(prefix.clone());
         let ring = KeyRing::generate().unwrap();
         let store = RedisStore::open(settings.clone(), ring.clone()).await.unwrap();
-        Self { servers, settings, ring, store, clock: ManualClock::new(START) }
+        Self { servers, prefix, settings, ring, store, clock: ManualClock::new(START) }
     }
 
-    async fn opened_with(self, ring: KeyRing) -> Self {
-        let store = RedisStore::open(self.settings.clone(), ring.clone()).await.unwrap();
-        Self { store, ring, ..self }
+    async fn opened_with(self, ring: KeyRing) -> Result<Self, OpenError> {
+        self.store.close().await.unwrap();
+        let store = RedisStore::open(self.settings.clone(), ring.clone()).await?;
+        Ok(Self { store, ring, ..self })
     }
 
     async fn opened_again(self) -> Self {
         let ring = self.ring.clone();
-        self.opened_with(ring).await
+        self.opened_with(ring).await.unwrap()
     }
 
-    async fn spoilt(self) -> Self {
-        let (both, fresh) = lost_keys(&self.ring);
-        self.opened_with(both).await.opened_with(fresh).await
+    /// Changes every sealed token on `nodes`; a ring without the key would open no store at all.
+    fn spoil_on<'a>(&self, nodes: impl IntoIterator<Item = &'a Server>) {
+        let prefix = &self.prefix;
+        let records = format!("{prefix}{}", "[0-9a-f]".repeat(32));
+        for node in nodes {
+            for record in node.cli(&["KEYS", &records]).lines().filter(|key| !key.is_empty()) {
+                node.cli(&["HSET", record, "access_token", "AAAA"]);
+            }
+        }
     }
 }
 
@@ -71,7 +80,8 @@ impl Fixture for On<Server> {
     }
 
     async fn spoil(self) -> Self {
-        self.spoilt().await
+        self.spoil_on([&*self.servers]);
+        self.opened_again().await
     }
 
     fn store(&self) -> &RedisStore {
@@ -108,7 +118,8 @@ impl Fixture for On<Cluster> {
     }
 
     async fn spoil(self) -> Self {
-        self.spoilt().await
+        self.spoil_on(&self.servers.nodes);
+        self.opened_again().await
     }
 
     fn store(&self) -> &RedisStore {
@@ -124,10 +135,25 @@ impl Fixture for On<Cluster> {
     }
 }
 
+impl<S: Send + Sync + 'static> SealedFixture for On<S>
+where
+    Self: Fixture<Store = RedisStore>,
+{
+    fn ring(&self) -> KeyRing {
+        self.ring.clone()
+    }
+
+    async fn reopen_with(self, ring: KeyRing) -> Result<Self, String> {
+        self.opened_with(ring).await.map_err(|error| error.to_string())
+    }
+}
+
 mod on_one_server {
     tokenkeep_core::store_conformance!(super::On<super::Server>);
+    tokenkeep_core::sealed_store_conformance!(super::On<super::Server>);
 }
 
 mod on_a_cluster {
     tokenkeep_core::store_conformance!(super::On<super::Cluster>);
+    tokenkeep_core::sealed_store_conformance!(super::On<super::Cluster>);
 }

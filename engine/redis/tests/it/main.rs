@@ -15,6 +15,7 @@ mod failover;
 mod failures;
 mod opening;
 mod original;
+mod rotation;
 mod server;
 mod support;
 mod tls;

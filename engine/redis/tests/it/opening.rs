@@ -67,7 +67,7 @@ async fn a_store_keeps_its_name_and_its_keys() {
     assert_eq!(again.id(), name);
     assert!(again.get(record.device_id, now()).await.unwrap().live().is_some());
     let error = refused(settings, keys).await;
-    assert!(matches!(error, OpenError::WrongKeyRing { .. }), "a key was retired: {error:?}");
+    assert!(matches!(error, OpenError::KeyMissing { .. }), "a key was left out: {error:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

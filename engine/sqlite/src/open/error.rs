@@ -60,6 +60,14 @@ pub enum OpenError {
         /// The key that is missing or different.
         key: KeyId,
     },
+    /// The key ring lacks a key that records may be sealed with.
+    #[error(
+        "the key {key} is missing in the key ring, and records may be sealed with it: put it back"
+    )]
+    KeyMissing {
+        /// The key that is missing.
+        key: KeyId,
+    },
     /// Sealing is off, and the store is sealed.
     #[error("the store is sealed: open it with sealing on and with its key ring")]
     Sealed,

@@ -1,8 +1,8 @@
 //! The store contract, with and without sealing.
 
-use tokenkeep_core::ManualClock;
 use tokenkeep_core::codec::Sealing;
-use tokenkeep_core::testing::conformance::{Fixture, lost_keys};
+use tokenkeep_core::testing::conformance::{Fixture, SealedFixture};
+use tokenkeep_core::{KeyRing, ManualClock};
 use tokenkeep_sqlite::SqliteStore;
 
 use crate::support::Place;
@@ -25,21 +25,13 @@ impl<const SEALED: bool> Fixture for OnDisk<SEALED> {
     }
 
     async fn spoil(self) -> Self {
-        let Self(store, mut place) = self;
+        let Self(store, place) = self;
         store.close().await.unwrap();
-        match place.sealing.clone() {
-            Sealing::On(ring) => {
-                let (both, fresh) = lost_keys(&ring);
-                place.sealing = Sealing::On(both);
-                place.open().close().await.unwrap();
-                place.sealing = Sealing::On(fresh);
-            }
-            Sealing::Off => {
-                let connection = rusqlite::Connection::open(place.file()).unwrap();
-                let emptied = "UPDATE user_auth_credentials SET access_token = ''";
-                connection.execute(emptied, []).unwrap();
-            }
-        }
+        // A ring without the key would open no store at all.
+        let connection = rusqlite::Connection::open(place.file()).unwrap();
+        let emptied = "UPDATE user_auth_credentials SET access_token = ''";
+        connection.execute(emptied, []).unwrap();
+        drop(connection);
         Self(place.open(), place)
     }
 
@@ -57,8 +49,28 @@ impl<const SEALED: bool> Fixture for OnDisk<SEALED> {
     }
 }
 
+impl SealedFixture for OnDisk<true> {
+    fn ring(&self) -> KeyRing {
+        match &self.1.sealing {
+            Sealing::On(ring) => ring.clone(),
+            Sealing::Off => panic!("it is sealed"),
+        }
+    }
+
+    async fn reopen_with(self, ring: KeyRing) -> Result<Self, String> {
+        let Self(store, mut place) = self;
+        store.close().await.unwrap();
+        place.sealing = Sealing::On(ring);
+        match place.try_open() {
+            Ok(store) => Ok(Self(store, place)),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+}
+
 mod sealed {
     tokenkeep_core::store_conformance!(super::OnDisk<true>);
+    tokenkeep_core::sealed_store_conformance!(super::OnDisk<true>);
 }
 
 mod plain {

@@ -19,6 +19,7 @@ mod hostile;
 mod opening;
 mod original;
 mod races;
+mod rotation;
 mod sharing;
 mod support;
 mod take_over;

@@ -141,7 +141,7 @@ async fn another_ring_and_another_store_are_refused() {
     assert!(store.get(device(1), START).await.unwrap().live().is_some(), "sealed by the old key");
     store.close().await.unwrap();
     let place = Place { sealing: Sealing::On(ring), ..place };
-    assert!(matches!(refused(&place), OpenError::WrongKeyRing { .. }), "the newest key is missing");
+    assert!(matches!(refused(&place), OpenError::KeyMissing { .. }), "the newest key is missing");
 }
 
 #[tokio::test]
