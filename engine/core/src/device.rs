@@ -18,6 +18,10 @@ pub struct RandomUnavailable;
 
 /// Fills an array from the operating system's generator.
 pub(crate) fn random_bytes<const N: usize>() -> Result<[u8; N], RandomUnavailable> {
+    #[cfg(any(test, feature = "testing"))]
+    if crate::testing::is_without_random() {
+        return Err(RandomUnavailable);
+    }
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).map_err(|_| RandomUnavailable)?;
     Ok(bytes)

@@ -86,6 +86,8 @@ struct Inner<S, I> {
     outbox: OnceLock<S>,
     /// Somebody tries again to tell the issuer.
     telling_again: AtomicBool,
+    /// Somebody tells the issuer of sessions that ran out by a limit.
+    telling_of_limits: AtomicBool,
     tasks: TaskTracker,
     counters: Counters,
 }
@@ -149,6 +151,7 @@ impl<S: TokenStore, I: Issuer> Sessions<S, I> {
             release_permits: Arc::new(Semaphore::new(RELEASES_AT_ONCE)),
             outbox: OnceLock::new(),
             telling_again: AtomicBool::new(false),
+            telling_of_limits: AtomicBool::new(false),
             tasks: TaskTracker::new(),
             counters: Counters::default(),
             settings,

@@ -12,9 +12,12 @@ pub mod conformance;
 mod fake_issuer;
 mod memory_store;
 pub mod parsers;
+mod random;
 
 pub use fake_issuer::{ACCESS_TTL, FakeIssuer, Fault, REFRESH_TTL};
 pub use memory_store::MemoryStore;
+pub(crate) use random::is_without_random;
+pub use random::{WithoutRandom, without_random};
 
 use std::time::Duration;
 

@@ -142,10 +142,10 @@ impl<S: TokenStore, I: Issuer> Sessions<S, I> {
             let (version, store) = (current.version, &self.inner.store);
             let replace = store.replace(version, renewed.clone(), Tokens::Renewed, self.now());
             match self.in_patience(replace).await {
-                Ok(ReplaceOutcome::Replaced(record)) => return Ok(self.kept(record)),
+                Ok(ReplaceOutcome::Replaced(record)) => return Ok(self.kept(record).await),
                 // An earlier try got through, though its answer did not.
                 Ok(ReplaceOutcome::Conflict(other)) if same_tokens(&other, &renewed) => {
-                    return Ok(self.kept(other));
+                    return Ok(self.kept(other).await);
                 }
                 // The label changed meanwhile; the tokens are still the ones that were spent.
                 Ok(ReplaceOutcome::Conflict(other)) if same_tokens(&other, spent) => {
@@ -169,7 +169,8 @@ impl<S: TokenStore, I: Issuer> Sessions<S, I> {
         }
     }
 
-    fn kept(&self, record: Arc<TokenRecord>) -> Arc<TokenRecord> {
+    async fn kept(&self, record: Arc<TokenRecord>) -> Arc<TokenRecord> {
+        self.note_limited(&record).await;
         self.inner.counters.refreshes_done.fetch_add(1, Ordering::Relaxed);
         self.inner.pacing.succeeded(record.device_id);
         self.tell(&record, EventKind::Refreshed);

@@ -44,7 +44,13 @@ impl<S: TokenStore, I: Issuer> Sessions<S, I> {
         let asked_at = self.now();
         let call = self.inner.issuer.login(&request.username, &request.password, asked_at);
         let grant = self.ask_issuer(call).await?;
-        self.login_with_grant(email, grant, asked_at, request.presented, request.client).await
+        let token = grant.refresh_token.clone();
+        let LoginRequest { presented, client, .. } = request;
+        let login = self.login_with_grant(email, grant, asked_at, presented, client).await;
+        if matches!(login, Err(Error::CeilingReached | Error::Random(_))) {
+            self.give_back_grant(token);
+        }
+        login
     }
 
     /// Stores the session of a user who is logged in already: `grant` was asked for at
@@ -60,6 +66,7 @@ impl<S: TokenStore, I: Issuer> Sessions<S, I> {
         presented: Option<Credential>,
         client: ClientInfo,
     ) -> Result<LoggedIn, Error> {
+        let credential = Credential::random()?;
         let before = match &presented {
             Some(credential) => self.presented(credential).await?,
             None => None,
@@ -68,7 +75,6 @@ impl<S: TokenStore, I: Issuer> Sessions<S, I> {
             self.end_replaced(other_user).await?;
         }
         let same_user = before.as_ref().filter(|record| record.email == email);
-        let credential = Credential::random()?;
         let mut record = self.fresh_record(&credential, email.clone(), grant, asked_at);
         record.client = client;
         record.label = same_user.and_then(|record| record.label.clone());
@@ -85,6 +91,7 @@ impl<S: TokenStore, I: Issuer> Sessions<S, I> {
             InsertOutcome::Taken => return Err(Error::Random(crate::RandomUnavailable)),
         };
         self.inner.counters.logins.fetch_add(1, Ordering::Relaxed);
+        self.note_limited(&record).await;
         self.announce(&record, displaced);
         Ok(LoggedIn { credential, session: record.into() })
     }

@@ -1,8 +1,9 @@
 //! Ended sessions at the issuer: it is told that their refresh tokens are not needed any more.
 //!
 //! With an outbox nothing of that is forgotten: a session is noted there before it ends, and its
-//! note goes when the issuer has heard of it. A crash in between leaves the note of a session that
-//! still lives, which is passed over until the session ends.
+//! note goes when the issuer has heard of it. The note of a session that still lives is passed over
+//! until the session ends: a crash leaves such notes, and one that may run out by the idle or the
+//! absolute limit has its note from the beginning, for a store forgets it without a word.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -10,16 +11,16 @@ use std::time::Duration;
 
 use super::Sessions;
 use crate::{
-    ClientInfo, DeviceId, Email, EndReason, Issuer, Lookup, StoreError, TokenRecord, TokenStore,
-    Verifier,
+    ClientInfo, DeviceId, Email, EndReason, Issuer, Lookup, RefreshToken, StoreError, TokenRecord,
+    TokenStore, Verifier,
 };
 
 impl<S: TokenStore, I: Issuer> Sessions<S, I> {
     /// This flow with an outbox: ended sessions stand in `outbox` until the issuer has heard of
     /// them, over a crash as well. An outbox is a store of its own, and nothing else writes to it.
     ///
-    /// Without one the issuer is told once, and what it misses it never hears. It hears of no
-    /// session that ran out by itself, which a store forgets without a word.
+    /// Without one the issuer is told once, and what it misses it never hears, nor of sessions that
+    /// ran out by a limit.
     #[must_use]
     pub fn with_outbox(self, outbox: S) -> Self {
         // A flow has one outbox: the first.
@@ -40,6 +41,37 @@ impl<S: TokenStore, I: Issuer> Sessions<S, I> {
                 warn_of(&error);
             }
         }
+    }
+
+    /// Notes a session that may run out before its refresh token does.
+    pub(super) async fn note_limited(&self, record: &Arc<TokenRecord>) {
+        let absolute = record.absolute_expires_at;
+        let is_limited = record.idle_limit.is_some()
+            || absolute.is_some_and(|limit| limit < record.refresh_expires_at);
+        if is_limited {
+            self.note(std::slice::from_ref(record)).await;
+        }
+    }
+
+    /// Has the issuer hear of sessions that ran out by a limit.
+    pub(super) fn tell_of_limits(&self) {
+        let limits = &self.inner.settings;
+        let has_limits = limits.idle_limit.is_some() || limits.absolute_limit.is_some();
+        let is_told = || self.inner.telling_of_limits.swap(true, Ordering::SeqCst);
+        if !has_limits || self.outbox().is_none() || is_told() {
+            return;
+        }
+        // Nobody's store stays open for this.
+        let flow = Arc::downgrade(&self.inner);
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(LIMITS_PAUSE).await;
+                let Some(inner) = flow.upgrade().filter(|inner| !inner.tasks.is_closed()) else {
+                    break;
+                };
+                Self { inner, witness: None }.tell_again();
+            }
+        });
     }
 
     /// Notes what [`Sessions::end_devices`] is about to end.
@@ -91,6 +123,17 @@ impl<S: TokenStore, I: Issuer> Sessions<S, I> {
         self.revoke(unwanted);
     }
 
+    /// Gives back what a login got that was not stored.
+    pub(super) fn give_back_grant(&self, token: RefreshToken) {
+        if self.inner.issuer.revokes() {
+            let this = self.clone();
+            self.inner.tasks.spawn(async move {
+                let telling = this.inner.issuer.revoke(&token);
+                let _ = tokio::time::timeout(TELLING_TOGETHER, telling).await;
+            });
+        }
+    }
+
     /// Tells the issuer of one session, and takes its note away if it heard.
     async fn tell_issuer(&self, record: &TokenRecord) -> bool {
         if self.inner.issuer.revoke(&record.refresh_token).await.is_err() {
@@ -131,9 +174,9 @@ impl<S: TokenStore, I: Issuer> Sessions<S, I> {
             let page = outbox.scan(after, PAGE, self.now()).await?;
             for noted in page.records {
                 // Never for a session that lives: a crash came between its note and its end.
-                let found = self.inner.store.get(noted.device_id, self.now()).await?;
-                if matches!(found, Lookup::Live(_)) {
-                    continue;
+                match self.inner.store.get(noted.device_id, self.now()).await {
+                    Ok(Lookup::Live(_)) | Err(StoreError::Unreadable { .. }) => continue,
+                    found => drop(found?),
                 }
                 let telling = tokio::time::timeout(TELLING_TOGETHER, self.tell_issuer(&noted));
                 if !telling.await.unwrap_or(false) {
@@ -171,5 +214,7 @@ const TELLING_TOGETHER: Duration = Duration::from_secs(5);
 /// How long to wait before an issuer that did not hear is told again: at first, and at most.
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10 * 60);
+/// How often it is looked for sessions that ran out by a limit.
+const LIMITS_PAUSE: Duration = Duration::from_secs(5 * 60);
 /// So many notes are read at a time.
 const PAGE: std::num::NonZeroUsize = std::num::NonZeroUsize::MIN.saturating_add(255);

@@ -18,6 +18,7 @@ impl<S: TokenStore, I: Issuer> Sessions<S, I> {
     /// [`Error::Store`] if the open refreshes cannot be read.
     pub async fn settle(&self) -> Result<(), Error> {
         self.tell_again();
+        self.tell_of_limits();
         let open = self.inner.store.open_intents(self.now()).await?;
         if open.is_empty() || self.inner.issuer.rotation() == Rotation::Strict {
             return Ok(());

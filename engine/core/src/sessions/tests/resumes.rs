@@ -1,6 +1,8 @@
 //! Login and the ways a request goes on.
 
 use super::*;
+use crate::testing::without_random;
+use crate::{Clock as _, TokenStore as _};
 
 #[tokio::test]
 async fn a_good_token_goes_on_without_a_call_or_a_write() {
@@ -65,6 +67,23 @@ async fn an_unknown_device_and_a_wrong_secret_look_alike() {
     rig.sessions.logout(&credential).await.unwrap();
     let error = rig.resume(&forged).await.unwrap_err();
     assert!(matches!(error, Error::NotLoggedIn), "the reason is for its owner: {error:?}");
+}
+
+#[tokio::test]
+async fn a_generator_that_fails_refuses_the_login_and_ends_nothing() {
+    let rig = Rig::new();
+    let before = rig.login(ADA).await;
+    for user in [ADA, BOB] {
+        let failing = without_random();
+        let refused = rig.login_with(user, Some(before.clone())).await;
+        drop(failing);
+        assert!(matches!(refused, Err(Error::Random(_))), "{refused:?}");
+    }
+    rig.resume(&before).await.unwrap();
+    let stats = rig.store.stats(rig.clock.now()).await.unwrap();
+    assert_eq!(stats.devices, 1);
+    rig.let_tasks_run().await;
+    assert_eq!(rig.issuer.revoked(), ["refresh-2-1", "refresh-3-1"], "nobody has these tokens");
 }
 
 #[tokio::test]

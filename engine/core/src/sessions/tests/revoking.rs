@@ -182,3 +182,65 @@ async fn a_note_dies_with_its_refresh_token() {
     post.rig.clock.leap_to(dies_at);
     assert_eq!(post.owed().await, Vec::<String>::new());
 }
+
+fn limited(idle: Option<u64>, absolute: Option<u64>) -> Post {
+    let (idle_limit, absolute_limit) = (idle.map(seconds), absolute.map(seconds));
+    Post::with(Settings { idle_limit, absolute_limit, ..Settings::default() })
+}
+
+fn seconds(count: u64) -> Duration {
+    Duration::from_secs(count)
+}
+
+#[tokio::test]
+async fn a_session_that_runs_out_by_a_limit_is_told_with_its_last_token() {
+    for post in [limited(Some(200), None), limited(None, Some(200))] {
+        let ada = post.rig.login(ADA).await;
+        assert_eq!(post.owed().await, ["refresh-1-1"]);
+        post.rig.outlive_access();
+        post.rig.resume(&ada).await.unwrap();
+        assert_eq!(post.owed().await, ["refresh-1-2"], "of each pair before anyone uses it");
+        post.restarted().settle().await.unwrap();
+        post.rig.let_tasks_run().await;
+        assert_eq!(post.revoked(), Vec::<String>::new(), "it lives");
+        post.rig.clock.advance(seconds(200));
+        assert!(post.rig.resume(&ada).await.is_err());
+        // A crash is between the end and the telling.
+        post.restarted().settle().await.unwrap();
+        post.rig.let_tasks_run().await;
+        let told = (post.revoked(), post.owed().await.len());
+        assert_eq!(told, (vec!["refresh-1-2".to_owned()], 0));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_runs_out_while_nobody_looks_is_told_within_minutes() {
+    let post = limited(Some(130), None);
+    post.rig.sessions.settle().await.unwrap();
+    post.rig.login(ADA).await;
+    tokio::time::sleep(seconds(301)).await;
+    assert_eq!(post.revoked(), Vec::<String>::new(), "it lives");
+    post.rig.clock.advance(seconds(130));
+    tokio::time::sleep(seconds(301)).await;
+    assert_eq!(post.revoked(), ["refresh-1-1"]);
+}
+
+#[tokio::test]
+async fn a_session_without_limits_is_noted_when_it_ends() {
+    // Its refresh token runs out before the limit does.
+    for post in [Post::new(), limited(None, Some(100_000))] {
+        post.rig.login(ADA).await;
+        assert!(post.noted().await.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_login_over_the_ceiling_gives_its_tokens_back() {
+    let ceiling = Ceiling { devices: NonZeroUsize::MIN, policy: CeilingPolicy::Reject };
+    let post = Post::with(Settings { ceiling: Some(ceiling), ..Settings::default() });
+    post.rig.login(ADA).await;
+    let refused = post.rig.login_with(ADA, None).await;
+    assert!(matches!(refused, Err(Error::CeilingReached)), "{refused:?}");
+    post.rig.let_tasks_run().await;
+    assert_eq!(post.revoked(), ["refresh-2-1"]);
+}
