@@ -12,7 +12,7 @@ use http::header::{
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use serde::Serialize;
 use tokenkeep_core::wire::{self, ErrorCode, Problem};
-use tokenkeep_core::{Error, Refusal};
+use tokenkeep_core::{Chain, Error, Refusal};
 use warp::Reply as _;
 
 use crate::failure::Failure;
@@ -253,7 +253,7 @@ fn words(refusal: &Refusal, otherwise: &'static str) -> Cow<'static, str> {
 fn log(failure: &Failure, shape: &Shape, asked: &Asked) {
     let (request, method, path) = (asked.id, &asked.method, asked.uri.path());
     let status = shape.status.as_u16();
-    let error = chain(failure);
+    let error = Chain(failure).to_string();
     if status == 500 {
         tracing::error!(%request, %method, ?path, status, ?error, "a request failed");
     } else if status > 500 {
@@ -275,18 +275,6 @@ fn is_everyday(failure: &Failure) -> bool {
         Failure::NotFound => true,
         _ => false,
     }
-}
-
-/// An error with its causes, on one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");

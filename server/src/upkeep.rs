@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures_util::future::BoxFuture;
 use tokenkeep_core::keyring::KeyId;
 use tokenkeep_core::wire::{TaskBody, TaskOrder, TaskState};
-use tokenkeep_core::{Clock, TokenStore as _};
+use tokenkeep_core::{Chain, Clock, TokenStore as _};
 use tokio_util::sync::CancellationToken;
 
 use crate::audit::{Act, Audit, What};
@@ -18,7 +18,7 @@ use crate::config::Config;
 use crate::exit_code;
 use crate::moving::{self, Switchable};
 use crate::store::{self, Address, AnyStore};
-use progress::{Failed, Progress, in_one_line, told};
+use progress::{Failed, Progress, told};
 
 /// Long work on a store, as the admin surface orders it.
 pub trait Upkeep: Send + Sync + 'static {
@@ -270,11 +270,11 @@ impl std::fmt::Debug for StoreUpkeep {
 }
 
 fn not_made(error: &std::io::Error) -> Failed {
-    Failed { cause: in_one_line(error), exit_code: exit_code::CANNOT_CREATE }
+    Failed { cause: Chain(error).to_string(), exit_code: exit_code::CANNOT_CREATE }
 }
 
 fn panicked(error: &tokio::task::JoinError) -> Failed {
-    Failed { cause: in_one_line(error), exit_code: 1 }
+    Failed { cause: Chain(error).to_string(), exit_code: 1 }
 }
 
 fn key_id(text: &str) -> Result<KeyId, Refused> {

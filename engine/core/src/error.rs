@@ -1,5 +1,6 @@
 //! Why the session flow stopped.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -73,5 +74,28 @@ impl From<RandomUnavailable> for Error {
 impl From<crate::InvalidEmail> for Error {
     fn from(error: crate::InvalidEmail) -> Self {
         Self::InvalidEmail(error)
+    }
+}
+
+/// An error with its causes, on one line.
+///
+/// ```
+/// use tokenkeep_core::{Chain, StoreError};
+///
+/// let error = StoreError::unavailable("the disk is gone");
+/// assert_eq!(Chain(&error).to_string(), format!("{error}: the disk is gone"));
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Chain<'a>(pub &'a (dyn std::error::Error + 'static));
+
+impl fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut next = self.0.source();
+        while let Some(cause) = next {
+            write!(f, ": {cause}")?;
+            next = cause.source();
+        }
+        Ok(())
     }
 }

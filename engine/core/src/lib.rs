@@ -31,7 +31,7 @@ pub use device::{
     StoreId, Verifier,
 };
 pub use email::{Email, InvalidEmail};
-pub use error::{Error, SharedCause};
+pub use error::{Chain, Error, SharedCause};
 pub use event::{Event, EventKind, Heard, Origin, Witness};
 pub use issuer::{Grant, Issuer, IssuerError, Refusal, Renewal, Rotation};
 pub use keyring::KeyRing;

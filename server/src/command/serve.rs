@@ -3,9 +3,9 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::Context as _;
 use tokenkeep_core::keyring::RingError;
-use tokenkeep_core::{Clock, Sessions, SystemClock};
+use tokenkeep_core::{Chain, Clock, Sessions, SystemClock};
 use tokenkeep_server::central::CentralIssuer;
 use tokenkeep_server::config::{Config, Listen, ServerSettings, StoreKind};
 use tokenkeep_server::moving::Switchable;
@@ -116,7 +116,7 @@ fn read_certificate_again(tls: &Tls) {
             tracing::info!("the certificate was read again");
         }
         Err(error) => {
-            let error = format!("{:#}", anyhow!(error));
+            let error = Chain(&error).to_string();
             tracing::error!(error, "the certificate stays as it was");
         }
     }
@@ -128,7 +128,7 @@ async fn read_keys_again(upkeep: &StoreUpkeep) {
         // There is none to take up.
         Err(SealedFailure::Ring(RingError::NotSealed)) => {}
         Err(error) => {
-            let error = format!("{:#}", anyhow!(error));
+            let error = Chain(&error).to_string();
             tracing::error!(error, "the key ring stays as it was");
         }
     }
@@ -208,7 +208,7 @@ impl Server {
         let mut stop = Box::pin(stop);
         tokio::select! {
             settled = self.sessions.settle() => settled
-                .map_err(|error| anyhow!(error).context("interrupted refreshes were not settled"))?,
+                .map_err(|error| anyhow::anyhow!(error).context("interrupted refreshes were not settled"))?,
             () = &mut stop => {
                 let _ = tokio::time::timeout(self.shutdown_limit, self.sessions.shutdown()).await;
                 return self.close().await;

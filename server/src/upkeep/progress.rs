@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
+use tokenkeep_core::Chain;
 use tokio_util::sync::CancellationToken;
 
 use crate::exit_code::Failing;
@@ -28,9 +29,9 @@ pub(super) struct Failed {
     pub(super) exit_code: u8,
 }
 
-impl<E: Failing> From<E> for Failed {
+impl<E: Failing + 'static> From<E> for Failed {
     fn from(error: E) -> Self {
-        Self { cause: in_one_line(&error), exit_code: error.exit_code() }
+        Self { cause: Chain(&error).to_string(), exit_code: error.exit_code() }
     }
 }
 
@@ -77,16 +78,4 @@ pub(super) fn told(moved: &Moved, to: &Address) -> String {
         moved.gate.as_millis(),
         moved.left
     )
-}
-
-/// An error and its causes in one line.
-pub(super) fn in_one_line(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

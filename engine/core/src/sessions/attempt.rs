@@ -1,7 +1,5 @@
 //! One attempt at the issuer under a lease, and what becomes of each of its answers.
 
-use std::error::Error as StdError;
-use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -13,8 +11,8 @@ use super::breaker::Admission;
 use super::refresh::{Need, gone, unavailable};
 use super::{Outcome, Sessions};
 use crate::{
-    EndReason, Error, EventKind, HolderId, Issuer, IssuerError, Release, RemoveOutcome, Renewal,
-    ReplaceOutcome, SharedCause, StoreError, Timestamp, TokenRecord, TokenStore, Tokens,
+    Chain, EndReason, Error, EventKind, HolderId, Issuer, IssuerError, Release, RemoveOutcome,
+    Renewal, ReplaceOutcome, SharedCause, StoreError, Timestamp, TokenRecord, TokenStore, Tokens,
 };
 
 impl<S: TokenStore, I: Issuer> Sessions<S, I> {
@@ -301,21 +299,6 @@ fn with_renewal(current: &TokenRecord, renewal: &Renewal, asked_at: Timestamp) -
 
 fn same_tokens(one: &TokenRecord, other: &TokenRecord) -> bool {
     one.refresh_token == other.refresh_token && one.access_token == other.access_token
-}
-
-/// An error with its causes, for the one line that logs it.
-struct Chain<'a>(&'a (dyn StdError + 'static));
-
-impl fmt::Display for Chain<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut next = self.0.source();
-        while let Some(cause) = next {
-            write!(f, ": {cause}")?;
-            next = cause.source();
-        }
-        Ok(())
-    }
 }
 
 const STORE_RETRY_PAUSE: Duration = Duration::from_millis(100);
