@@ -40,14 +40,47 @@ fn main() {
         let request = request(path);
         let mut rounds = Vec::new();
         for _ in 0..ROUNDS {
-            let peer = load.block_on(hammer(bare, &bare_request, CONNECTIONS, ROUND)).unwrap();
-            let own = load.block_on(hammer(ours, &request, CONNECTIONS, ROUND)).unwrap();
+            let peer = load.block_on(hammer(bare, &bare_request, 200, CONNECTIONS, ROUND)).unwrap();
+            let own = load.block_on(hammer(ours, &request, 200, CONNECTIONS, ROUND)).unwrap();
             rounds.push((peer, own, own.rate / peer.rate));
         }
         rounds.sort_by(|a, b| a.2.total_cmp(&b.2));
         let (peer, own, ratio) = rounds[ROUNDS / 2];
         print("bare warp route", &peer, 1.0);
         print(path, &own, ratio);
+    }
+    load.block_on(refusals(ours, &cookie));
+}
+
+/// Whether the time of a refusal tells which devices there are, or how far a secret is right.
+async fn refusals(server: SocketAddr, cookie: &str) {
+    let (device, secret) = cookie.trim_start_matches("device_id=").split_once('.').unwrap();
+    let nearly = format!("{}{}", &secret[..42], if secret.ends_with('A') { 'E' } else { 'A' });
+    let refused = [
+        ("unknown device", format!("{}.{secret}", "0".repeat(32))),
+        ("another secret", format!("{device}.{}", "A".repeat(43))),
+        ("nearly the secret", format!("{device}.{nearly}")),
+    ];
+    println!("\none connection, median of {ROUNDS} rounds of {ROUND:?}, in turn");
+    let mut rounds = vec![Vec::new(); refused.len()];
+    for _ in 0..ROUNDS {
+        for ((_, credential), rounds) in refused.iter().zip(&mut rounds) {
+            let cookie = format!("cookie: device_id={credential}");
+            let request = format!("GET /v1/session HTTP/1.1\r\nhost: {server}\r\n{cookie}\r\n\r\n");
+            rounds.push(hammer(server, &request, 401, 1, ROUND).await.unwrap());
+        }
+    }
+    println!(
+        "{:<22} {:>12} {:>10} {:>10} {:>24}",
+        "", "answers/s", "p50", "p99", "slowest, fastest round"
+    );
+    for ((name, _), mut rounds) in refused.iter().zip(rounds) {
+        rounds.sort_by(|a, b| a.rate.total_cmp(&b.rate));
+        let Report { rate, p50, p99 } = rounds[ROUNDS / 2];
+        let (slowest, fastest) = (rounds[0].rate, rounds[ROUNDS - 1].rate);
+        println!(
+            "{name:<22} {rate:>12.0} {p50:>10.0?} {p99:>10.0?} {slowest:>12.0} {fastest:>11.0}"
+        );
     }
 }
 

@@ -22,27 +22,29 @@ pub struct Report {
     pub p99: Duration,
 }
 
-/// Sends `request` over `connections` connections for `duration`; every answer must be a 200.
+/// Sends `request` over `connections` connections for `duration`; every answer must have `status`.
 ///
 /// # Errors
-/// A connection that fails, or an answer that is not a 200.
+/// A connection that fails, or an answer with another status.
 pub async fn hammer(
     address: SocketAddr,
     request: &str,
+    status: u16,
     connections: usize,
     duration: Duration,
 ) -> io::Result<Report> {
     let request: Arc<[u8]> = request.as_bytes().into();
     let begun = instant();
+    let line: Arc<[u8]> = format!("HTTP/1.1 {status} ").into_bytes().into();
     let tasks: Vec<_> = (0..connections)
         .map(|_| {
-            let request = Arc::clone(&request);
+            let (request, line) = (Arc::clone(&request), Arc::clone(&line));
             tokio::spawn(async move {
                 let mut connection = Connection::open(address).await?;
                 let mut latencies = Vec::new();
                 while begun.elapsed() < duration {
                     let asked = instant();
-                    connection.ask(&request).await?;
+                    connection.ask(&request, &line).await?;
                     latencies.push(asked.elapsed());
                 }
                 io::Result::Ok(latencies)
@@ -78,7 +80,8 @@ impl Connection {
         Ok(Self { stream, buffer: Vec::with_capacity(4096), usual_len: 0 })
     }
 
-    async fn ask(&mut self, request: &[u8]) -> io::Result<()> {
+    /// Sends `request`, whose answer must begin with `line`.
+    async fn ask(&mut self, request: &[u8], line: &[u8]) -> io::Result<()> {
         self.stream.write_all(request).await?;
         self.buffer.clear();
         loop {
@@ -99,7 +102,7 @@ impl Connection {
                 _ => {}
             }
         }
-        if self.buffer.starts_with(b"HTTP/1.1 200") {
+        if self.buffer.starts_with(line) {
             return Ok(());
         }
         Err(io::Error::other(String::from_utf8_lossy(&self.buffer).into_owned()))

@@ -55,7 +55,7 @@ fn row<F: Fixture>(
                     "GET /authz/nginx HTTP/1.1\r\nhost: {host}\r\ncookie: {cookie}\r\n\r\n"
                 );
                 let (address, time) = (*address, plan.time);
-                tokio::spawn(async move { hammer(address, &request, each, time).await })
+                tokio::spawn(async move { hammer(address, &request, 200, each, time).await })
             })
             .collect();
         let mut reports = Vec::new();
