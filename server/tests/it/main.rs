@@ -44,6 +44,7 @@ mod openapi;
 mod outage;
 mod process;
 mod proxies;
+mod races;
 mod revoking;
 mod rotation;
 mod seeds;

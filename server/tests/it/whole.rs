@@ -35,6 +35,7 @@ pub struct Whole {
     pub store: AnyStore,
     pub sessions: Sessions<Switchable<AnyStore>, CentralIssuer>,
     pub key: ServiceKey,
+    pub key_text: String,
     pub client: SessionClient,
     pub http: reqwest::Client,
     pub data: TempDir,
@@ -45,6 +46,11 @@ pub struct Whole {
 
 impl Whole {
     pub async fn new(kind: StoreKind) -> Self {
+        Self::with(kind, |_| {}).await
+    }
+
+    /// With other settings.
+    pub async fn with(kind: StoreKind, change: impl FnOnce(&mut Config)) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let clock = Arc::new(ManualClock::new(Timestamp::from_unix_seconds(1_700_000_000)));
         let lives = DemoSettings {
@@ -57,7 +63,9 @@ impl Whole {
             (AuthServer::start(demo.clone()), AuthServer::start(demo.clone()));
         let data = tempfile::tempdir().unwrap();
         let ground = Ground::of(kind).await;
-        let config = config(&data, &ground, &auth_server, &resource);
+        let mut config = config(&data, &ground, &auth_server, &resource);
+        change(&mut config);
+        config.check().unwrap();
         let store = stores::open(&config, &clock).await;
         let issuer = CentralIssuer::new(config.auth_server.clone()).unwrap();
         let flow = assembly::flow_settings(&config);
@@ -70,7 +78,8 @@ impl Whole {
         let keys = ServiceKeys::open(config.store.service_keys_file()).unwrap();
         let scopes = [Scope::Token, Scope::AdminRead, Scope::AdminWrite];
         let key = keys.add("tests", &scopes, clock.now()).unwrap();
-        let key = ServiceKey::new(key.text.expose()).unwrap();
+        let key_text = key.text.expose().to_owned();
+        let key = ServiceKey::new(key_text.as_str()).unwrap();
         let settings = assembly::server_settings(&config);
         let app = App::new(sessions.clone(), clock.clone(), Arc::new(keys), settings).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -90,6 +99,7 @@ impl Whole {
             store,
             sessions,
             key,
+            key_text,
             client,
             http,
             data,
@@ -175,7 +185,6 @@ fn config(
     config.limits.drain_delay = Duration::ZERO;
     config.proxy =
         vec![ProxySettings { prefix: "/api".into(), upstream: resource.url(), strip_prefix: true }];
-    config.check().unwrap();
     config
 }
 
