@@ -4,7 +4,7 @@ use std::path::Path;
 
 use redb::{Database, Durability, ReadableDatabase, TableError};
 use tokenkeep_core::codec::checksum;
-use tokenkeep_core::keyring::KeyId;
+use tokenkeep_core::keyring::{KeyId, Unfit};
 use tokenkeep_core::{KeyRing, StoreId};
 
 use crate::disk::{BODIES, HEADERS, META};
@@ -17,7 +17,7 @@ pub(crate) struct Meta {
     /// The key that sealed last.
     active: KeyId,
     /// How each key is recognised that anything may be sealed with.
-    checks: Vec<([u8; 4], [u8; 32])>,
+    checks: Vec<(KeyId, [u8; 32])>,
 }
 
 /// Format, store id, active key id, check values, checksum.
@@ -35,9 +35,9 @@ impl Meta {
     pub(crate) fn adopt(&mut self, ring: &KeyRing) -> bool {
         let before = self.clone();
         self.active = ring.active();
-        let known = self.checks.iter().any(|(id, _)| id == self.active.as_bytes());
+        let known = self.checks.iter().any(|(id, _)| *id == self.active);
         if let (false, Some(check)) = (known, ring.check_value(self.active, &self.store)) {
-            self.checks.push((*self.active.as_bytes(), check));
+            self.checks.push((self.active, check));
         }
         *self != before
     }
@@ -54,26 +54,13 @@ impl Meta {
 
     /// Whether `ring` opens what is in the file: it has every key that anything may be sealed
     /// with, and none of its keys goes by the name of another.
-    pub(crate) fn check_ring(&self, ring: &KeyRing) -> Result<(), OpenError> {
-        for (id, check) in &self.checks {
-            let id = KeyId::from_bytes(*id);
-            match ring.check_value(id, &self.store) {
-                Some(value) if value == *check => {}
-                Some(_) => return Err(OpenError::WrongKeyRing { key: id }),
-                None if self.has_none_of(ring) => return Err(OpenError::WrongKeyRing { key: id }),
-                None => return Err(OpenError::KeyMissing { key: id }),
-            }
-        }
-        Ok(())
-    }
-
-    fn has_none_of(&self, ring: &KeyRing) -> bool {
-        !ring.ids().any(|id| self.checks.iter().any(|(known, _)| known == id.as_bytes()))
+    pub(crate) fn check_ring(&self, ring: &KeyRing) -> Result<(), Unfit> {
+        ring.fits(&self.store, &self.checks)
     }
 
     /// Forgets `key`, which nothing is sealed with any more.
     pub(crate) fn forget(&mut self, key: KeyId) {
-        self.checks.retain(|(id, _)| id != key.as_bytes());
+        self.checks.retain(|(id, _)| *id != key);
     }
 
     /// Reads the meta row of the file `path`.
@@ -112,8 +99,9 @@ impl Meta {
     }
 
     pub(crate) fn encode(&self) -> Vec<u8> {
+        let checks = self.checks.iter().map(|(id, check)| (*id.as_bytes(), *check));
         let fields: Fields =
-            (FORMAT, *self.store.as_bytes(), *self.active.as_bytes(), self.checks.clone());
+            (FORMAT, *self.store.as_bytes(), *self.active.as_bytes(), checks.collect());
         Self::with_checksum(wincode::serialize(&fields).unwrap_or_default())
     }
 
@@ -140,7 +128,9 @@ impl Meta {
         }
         let (_, store, active, checks): Fields = wincode::deserialize_exact(fields)
             .map_err(|_| OpenError::damaged(path, "the meta row is malformed"))?;
-        Ok(Self { store: StoreId::from_bytes(store), active: KeyId::from_bytes(active), checks })
+        let checks = checks.into_iter().map(|(id, check)| (KeyId::from_bytes(id), check));
+        let (store, active) = (StoreId::from_bytes(store), KeyId::from_bytes(active));
+        Ok(Self { store, active, checks: checks.collect() })
     }
 }
 

@@ -96,7 +96,7 @@ fn look(path: &Path, options: &Options, ring: &KeyRing) -> Result<(), OpenError>
         Ok(database) => {
             let meta = Meta::read(&database, path)?;
             meta.check_store(options.store)?;
-            meta.check_ring(ring)
+            Ok(meta.check_ring(ring)?)
         }
         Err(DatabaseError::RepairAborted) => Ok(()),
         Err(error) => Err(OpenError::storage(path, error)),

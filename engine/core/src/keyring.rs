@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 use crate::device::random_bytes;
 use crate::{RandomUnavailable, StoreId};
 
-pub use rotation::{ResealProgress, RingError, RingUse};
+pub use rotation::{ResealProgress, RingError, RingUse, Unfit};
 
 /// The keys that seal tokens at rest: one active, any number retired.
 ///

@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-use tokenkeep_core::keyring::KeyId;
+use tokenkeep_core::keyring::{KeyId, Unfit};
 use tokenkeep_core::{RandomUnavailable, StoreError};
 
 /// Why Redis could not do what it was asked to. The store recovers by itself.
@@ -141,5 +141,14 @@ pub enum OpenError {
 impl From<Fault> for OpenError {
     fn from(fault: Fault) -> Self {
         Self::Redis(fault)
+    }
+}
+
+impl From<Unfit> for OpenError {
+    fn from(unfit: Unfit) -> Self {
+        match unfit {
+            Unfit::Missing(key) => Self::KeyMissing { key },
+            Unfit::Different(key) => Self::WrongKeyRing { key },
+        }
     }
 }

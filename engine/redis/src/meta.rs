@@ -48,7 +48,7 @@ async fn adopt(
     ring: &KeyRing,
     store: &StoreId,
 ) -> Result<(), OpenError> {
-    check_ring(meta, ring, store)?;
+    ring.fits(store, &checks(meta).ok_or(OpenError::Damaged)?)?;
     let active = ring.active();
     if let Some(value) = ring.check_value(active, store) {
         let (active, check) = (active.to_string(), format!("check:{active}"));
@@ -58,21 +58,10 @@ async fn adopt(
     Ok(())
 }
 
-/// Checks that `ring` opens what is there: it has every key that anything may be sealed with, and
-/// none of its keys goes by the name of another.
-pub(crate) fn check_ring(meta: &Row, ring: &KeyRing, store: &StoreId) -> Result<(), OpenError> {
-    let needed = meta.names("check:").map(|id| id.parse().map_err(|_| OpenError::Damaged));
-    let needed: Vec<KeyId> = needed.collect::<Result<_, _>>()?;
-    let has_none = !ring.ids().any(|id| needed.contains(&id));
-    for key in needed {
-        let known = meta.text(&format!("check:{key}"));
-        match ring.check_value(key, store).map(|value| hex(&value)) {
-            Some(value) if known == Some(&value) => {}
-            None if !has_none => return Err(OpenError::KeyMissing { key }),
-            _ => return Err(OpenError::WrongKeyRing { key }),
-        }
-    }
-    Ok(())
+/// The check values of all keys that anything may be sealed with.
+pub(crate) fn checks(meta: &Row) -> Option<Vec<(KeyId, [u8; 32])>> {
+    let check = |id: &str| Some((id.parse().ok()?, unhex(meta.text(&format!("check:{id}"))?)?));
+    meta.names("check:").map(check).collect()
 }
 
 /// Warns of settings of Redis under which it would lose what it acknowledged.

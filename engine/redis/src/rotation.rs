@@ -42,11 +42,9 @@ impl SealedStore for RedisStore {
         let Sealing::On(own) = &inner.sealing else { return Err(RingError::NotSealed) };
         let meta = meta::read(&inner.driver, &inner.keys.meta()).await.map_err(StoreError::from)?;
         if let Some(meta) = &meta {
-            meta::check_ring(meta, &ring, &inner.id).map_err(|error| match error {
-                OpenError::KeyMissing { key } => RingError::Missing(key),
-                OpenError::WrongKeyRing { key } => RingError::Different(key),
-                error => RingError::Store(StoreError::unavailable(error)),
-            })?;
+            let checks =
+                meta::checks(meta).ok_or(OpenError::Damaged).map_err(StoreError::unavailable)?;
+            ring.fits(&inner.id, &checks)?;
         }
         // What is under way with the old key ends first.
         let _nobody_seals = inner.sealers.writes.write().await;

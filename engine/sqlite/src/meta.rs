@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 use tokenkeep_core::codec::{Sealing, checksum};
-use tokenkeep_core::keyring::KeyId;
+use tokenkeep_core::keyring::{KeyId, Unfit};
 use tokenkeep_core::{KeyRing, StoreId};
 
 use crate::open::OpenError;
@@ -17,7 +17,7 @@ pub(crate) struct Meta {
     /// The key that sealed last, if anything is sealed.
     active: Option<KeyId>,
     /// How each key is recognised that anything may be sealed with.
-    checks: Vec<([u8; 4], [u8; 32])>,
+    checks: Vec<(KeyId, [u8; 32])>,
 }
 
 impl Meta {
@@ -38,9 +38,9 @@ impl Meta {
     pub(crate) fn take(&mut self, ring: &KeyRing) -> bool {
         let (before, active) = (self.clone(), ring.active());
         self.active = Some(active);
-        let known = self.checks.iter().any(|(id, _)| id == active.as_bytes());
+        let known = self.checks.iter().any(|(id, _)| *id == active);
         if let (false, Some(check)) = (known, ring.check_value(active, &self.store)) {
-            self.checks.push((*active.as_bytes(), check));
+            self.checks.push((active, check));
         }
         *self != before
     }
@@ -75,32 +75,19 @@ impl Meta {
             (None, Sealing::On(_)) if seal_plain => Ok(()),
             (None, Sealing::On(_)) => Err(OpenError::NotSealed),
             (Some(_), Sealing::Off) => Err(OpenError::Sealed),
-            (Some(_), Sealing::On(ring)) => self.check_ring(ring),
+            (Some(_), Sealing::On(ring)) => Ok(self.check_ring(ring)?),
         }
     }
 
     /// Whether `ring` opens what is in the file: it has every key that anything may be sealed
     /// with, and none of its keys goes by the name of another.
-    pub(crate) fn check_ring(&self, ring: &KeyRing) -> Result<(), OpenError> {
-        for (id, check) in &self.checks {
-            let id = KeyId::from_bytes(*id);
-            match ring.check_value(id, &self.store) {
-                Some(value) if value == *check => {}
-                Some(_) => return Err(OpenError::WrongKeyRing { key: id }),
-                None if self.has_none_of(ring) => return Err(OpenError::WrongKeyRing { key: id }),
-                None => return Err(OpenError::KeyMissing { key: id }),
-            }
-        }
-        Ok(())
-    }
-
-    fn has_none_of(&self, ring: &KeyRing) -> bool {
-        !ring.ids().any(|id| self.checks.iter().any(|(known, _)| known == id.as_bytes()))
+    pub(crate) fn check_ring(&self, ring: &KeyRing) -> Result<(), Unfit> {
+        ring.fits(&self.store, &self.checks)
     }
 
     /// Forgets `key`, which nothing is sealed with any more.
     pub(crate) fn forget(&mut self, key: KeyId) {
-        self.checks.retain(|(id, _)| id != key.as_bytes());
+        self.checks.retain(|(id, _)| *id != key);
     }
 
     /// Reads the meta row; an inner error says what is wrong with it.
@@ -123,7 +110,7 @@ impl Meta {
         bytes.push(u8::from(self.is_sealed()));
         bytes.extend_from_slice(self.active.unwrap_or(KeyId::from_bytes([0; 4])).as_bytes());
         for (id, check) in &self.checks {
-            bytes.extend_from_slice(id);
+            bytes.extend_from_slice(id.as_bytes());
             bytes.extend_from_slice(check);
         }
         let sum = checksum(&bytes);
@@ -152,7 +139,7 @@ impl Meta {
         let (checks, []) = bytes.as_chunks::<36>() else { return None };
         let checks = checks.iter().map(|check| {
             let (id, value) = check.split_first_chunk::<4>()?;
-            Some((*id, value.try_into().ok()?))
+            Some((KeyId::from_bytes(*id), value.try_into().ok()?))
         });
         Some(Self {
             store: StoreId::from_bytes(*store),

@@ -11,7 +11,6 @@ use tokenkeep_core::{KeyRing, SealedStore, StoreError, Timestamp};
 
 use crate::failure::Fault;
 use crate::meta::Meta;
-use crate::open::OpenError;
 use crate::row::{Found, selected};
 use crate::rows::Rows;
 use crate::shared::Shared;
@@ -115,12 +114,8 @@ fn take(rows: &Rows<'_>, ring: &KeyRing) -> Result<Result<(), RingError>, Fault>
         Ok(meta) => meta,
         Err(error) => return Ok(Err(RingError::Store(StoreError::unavailable(error)))),
     };
-    if let Err(error) = meta.check_ring(ring) {
-        return Ok(Err(match error {
-            OpenError::KeyMissing { key } => RingError::Missing(key),
-            OpenError::WrongKeyRing { key } => RingError::Different(key),
-            error => RingError::Store(StoreError::unavailable(error)),
-        }));
+    if let Err(unfit) = meta.check_ring(ring) {
+        return Ok(Err(unfit.into()));
     }
     if meta.take(ring) {
         meta.write(rows.connection)?;

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use tokenkeep_core::keyring::KeyId;
+use tokenkeep_core::keyring::{KeyId, Unfit};
 use tokenkeep_core::{RandomUnavailable, StoreId};
 
 use crate::key_file::KeyFileError;
@@ -145,4 +145,13 @@ impl OpenError {
 /// redb says in this way that a file is too short, or no database.
 fn is_about_content(cause: &io::Error) -> bool {
     matches!(cause.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof)
+}
+
+impl From<Unfit> for OpenError {
+    fn from(unfit: Unfit) -> Self {
+        match unfit {
+            Unfit::Missing(key) => Self::KeyMissing { key },
+            Unfit::Different(key) => Self::WrongKeyRing { key },
+        }
+    }
 }

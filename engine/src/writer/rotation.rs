@@ -10,18 +10,13 @@ use tokenkeep_core::keyring::{KeyId, RingError};
 
 use super::Writer;
 use crate::meta::Meta;
-use crate::open::OpenError;
 use crate::shared::Failure;
 
 impl Writer {
     /// Seals with `ring` from here on.
     pub(super) fn take_ring(&mut self, ring: &KeyRing) -> Result<(), RingError> {
         let mut meta = self.meta()?;
-        meta.check_ring(ring).map_err(|error| match error {
-            OpenError::KeyMissing { key } => RingError::Missing(key),
-            OpenError::WrongKeyRing { key } => RingError::Different(key),
-            error => RingError::Store(tokenkeep_core::StoreError::unavailable(error)),
-        })?;
+        meta.check_ring(ring)?;
         if meta.adopt(ring) {
             self.write_meta(&meta)?;
         }

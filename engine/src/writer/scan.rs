@@ -44,7 +44,7 @@ pub(super) fn scan(shared: &Shared, slots: &Slots) -> Result<Scanned, OpenError>
         reading.into_iter().try_fold(Scanned::default(), |scanned, part| {
             let part = part.map_err(OpenError::NoThread)?.join();
             let makes_no_sense = |_| Err(OpenError::damaged(path, "the file makes no sense"));
-            Ok(scanned.and(part.unwrap_or_else(makes_no_sense)?))
+            Ok::<_, OpenError>(scanned.and(part.unwrap_or_else(makes_no_sense)?))
         })
     })?;
     // A damaged page may well read as one with fewer rows, and redb does not look.

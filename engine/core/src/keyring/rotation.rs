@@ -3,7 +3,7 @@
 use std::sync::{Arc, PoisonError};
 
 use super::{KeyId, KeyRing, Shared};
-use crate::StoreError;
+use crate::{StoreError, StoreId};
 
 impl KeyRing {
     /// This ring without the key `id`, unless that is the active one.
@@ -36,6 +36,23 @@ impl KeyRing {
         *self.shared.keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
     }
 
+    /// Whether the ring fits `store`, of which `checks` are the check values of all keys that
+    /// anything may be sealed with: it has each of them, and none goes by the name of another.
+    ///
+    /// # Errors
+    /// [`Unfit`].
+    pub fn fits(&self, store: &StoreId, checks: &[(KeyId, [u8; 32])]) -> Result<(), Unfit> {
+        let has_one = self.ids().any(|id| checks.iter().any(|(needed, _)| *needed == id));
+        for (id, check) in checks {
+            match self.check_value(*id, store) {
+                Some(value) if value == *check => {}
+                None if has_one => return Err(Unfit::Missing(*id)),
+                _ => return Err(Unfit::Different(*id)),
+            }
+        }
+        Ok(())
+    }
+
     /// Looks for the key `id` where the ring comes from.
     pub(super) fn learned(&self, id: KeyId) -> Option<Arc<super::Key>> {
         let found = self.shared.reread.as_ref()?()?.known(id)?;
@@ -64,6 +81,24 @@ pub struct ResealProgress {
     pub done: u64,
     /// All that there was when it began.
     pub total: u64,
+}
+
+/// Why a ring does not fit a store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unfit {
+    /// It lacks this key, which the store needs.
+    Missing(KeyId),
+    /// Its key of this name is another one, or it has none of the store's: it is another ring.
+    Different(KeyId),
+}
+
+impl From<Unfit> for RingError {
+    fn from(unfit: Unfit) -> Self {
+        match unfit {
+            Unfit::Missing(key) => Self::Missing(key),
+            Unfit::Different(key) => Self::Different(key),
+        }
+    }
 }
 
 /// Why a store did not change its keys. It goes on with those that it had.

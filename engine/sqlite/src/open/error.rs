@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use rusqlite::ErrorCode;
-use tokenkeep_core::keyring::KeyId;
+use tokenkeep_core::keyring::{KeyId, Unfit};
 use tokenkeep_core::{RandomUnavailable, StoreId};
 
 use crate::failure::Fault;
@@ -125,6 +125,15 @@ impl OpenError {
 
     pub(super) fn inaccessible(path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |cause| Self::Inaccessible { path: path.to_owned(), cause }
+    }
+}
+
+impl From<Unfit> for OpenError {
+    fn from(unfit: Unfit) -> Self {
+        match unfit {
+            Unfit::Missing(key) => Self::KeyMissing { key },
+            Unfit::Different(key) => Self::WrongKeyRing { key },
+        }
     }
 }
 
